@@ -1,0 +1,75 @@
+"""The command line: `eclip …`, or `python -m eclip_lib …`.
+
+Heavy parts are imported inside the commands, so that `--help` and mistakes answer at once.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+import click
+
+from eclip_lib import __version__
+
+INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
+
+
+class _Commands(click.Group):
+    """A group whose commands end in one message instead of a traceback where the user can put it right."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command.
+
+        Raises:
+            click.ClickException: for what a wrong file or value, or a failing notebook, raised.
+        """
+        try:
+            return super().invoke(ctx)
+        except (ValueError, FileNotFoundError) as error:
+            raise click.UsageError(str(error)) from error
+        except KeyboardInterrupt as stop:
+            click.echo(f"\n{stop}" if str(stop) else "\nstopped", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="eclip")
+def main() -> None:
+    """E-CLIP: CLIP for event cameras, as a notebook-first research workbench."""
+
+
+@main.command("run")
+@click.argument("notebook", type=click.Path(path_type=Path))
+@click.option(
+    "-p",
+    "--parameter",
+    "given",
+    type=(str, str),
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Run with this value of a parameter; may be repeated.",
+)
+@click.option("-l", "--list", "listing", is_flag=True, help="List the notebook's parameters and run nothing.")
+def run_command(notebook: Path, given: tuple[tuple[str, str], ...], listing: bool) -> None:
+    """Run NOTEBOOK from start to end and keep it, with a page to look at, under runs/.
+
+    Example: eclip run notebooks/00_quickstart.ipynb -p size full
+    """
+    from eclip_lib.headless import NotebookError, parse_parameters, read_parameters, run_notebook
+
+    if listing:
+        click.echo("\n".join(str(parameter) for parameter in read_parameters(notebook).values()))
+        return
+    twice = [name for name, count in Counter(name for name, _ in given).items() if count > 1]
+    if twice:
+        raise click.UsageError(f"the parameter '{twice[0]}' is given more than once")
+    try:
+        result = run_notebook(notebook, parse_parameters(notebook, dict(given)))
+    except NotebookError as error:
+        raise click.ClickException(str(error)) from error
+    if result.table:
+        click.echo(f"\n{result.table}\n")
+    click.echo(f"notebook: {result.notebook}\npage: {result.page}\n{result.seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    main(prog_name="eclip")

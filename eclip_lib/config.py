@@ -1,0 +1,289 @@
+"""Every choice of an experiment, as frozen dataclasses with checked fields.
+
+`Run` composes the others; `to_dict`, `from_dict` round-trip, and `Run.id` names a run by the hash of its content.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from types import UnionType
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+def _project_root() -> Path:
+    """Return the checkout the package lies in, or the current folder for an installed package."""
+    above = Path(__file__).resolve().parent.parent
+    return above if (above / "pyproject.toml").is_file() else Path.cwd()
+
+
+ROOT = _project_root()
+RUNS = ROOT / "runs"  # what a user's own runs write; git-ignored
+
+
+def _matches(value: Any, kind: Any) -> bool:
+    """Return whether a plain value fits the annotation of a config field."""
+    origin = get_origin(kind)
+    if origin is Literal:
+        return value in get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_matches(value, option) for option in get_args(kind))
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_matches(item, get_args(kind)[0]) for item in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _shown(kind: Any) -> str:
+    """Describe an annotation to a user."""
+    if get_origin(kind) is Literal:
+        return "one of " + ", ".join(repr(option) for option in get_args(kind))
+    return getattr(kind, "__name__", str(kind)) if get_origin(kind) is None else str(kind)
+
+
+class Checked:
+    """Check the type of every field of a frozen dataclass and the ranges named in `_at_least`."""
+
+    _at_least: ClassVar[dict[str, float]] = {}
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for a field of another type or below its least value."""
+        hints = get_type_hints(type(self))
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if get_origin(hints[item.name]) is tuple and isinstance(value, list):
+                value = tuple(value)
+                object.__setattr__(self, item.name, value)
+            if not _matches(value, hints[item.name]):
+                raise ValueError(f"{type(self).__name__}.{item.name} = {value!r}: expected {_shown(hints[item.name])}")
+            least = self._at_least.get(item.name)
+            if least is not None and value is not None and value < least:
+                raise ValueError(f"{type(self).__name__}.{item.name} = {value!r}: must be at least {least}")
+
+    def to_dict(self) -> dict:
+        """Return the fields as plain values that JSON can hold."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "Checked":
+        """Rebuild a config from `to_dict`.
+
+        Raises:
+            ValueError: a name is not a field of the config.
+        """
+        hints = get_type_hints(cls)
+        known = [item.name for item in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; its fields are {', '.join(known)}")
+        nested = {k: hints[k].from_dict(v) if hasattr(hints[k], "from_dict") else v for k, v in values.items()}
+        return cls(**nested)
+
+
+RECIPES: dict[str, dict[str, dict[str, Any]]] = {
+    # E-CLIP v1 as published (fact sheet section 1); the trained event tower is our reading, v1 leaves it open.
+    "paper": {
+        "model": {
+            "template": "A sketch image of a {}.",
+            "additions": "full",
+            "text_condition": "own",
+            "text_mix": "average",
+            "clip_normalization": False,
+        },
+        "loss": {"targets": "diagonal", "scale": 100.0},
+    },
+    # What we would use: starts as CLIP exactly, trains as it is tested, takes no sample of a class for a negative.
+    "workbench": {
+        "model": {
+            "template": "A sketch image of a {}.",
+            "additions": "gated",
+            "text_condition": "query",
+            "text_mix": "interpolated",
+            "clip_normalization": True,
+        },
+        "loss": {"targets": "label", "scale": None},
+    },
+}
+Recipe = Literal["paper", "workbench"]
+
+
+def _fill(config: Checked, part: str) -> None:
+    """Give every field left out the value of the config's recipe."""
+    recipe = getattr(config, "recipe", None)
+    if recipe not in RECIPES:
+        raise ValueError(f"{type(config).__name__}.recipe = {recipe!r}: expected one of {', '.join(RECIPES)}")
+    for name, value in RECIPES[recipe][part].items():
+        if getattr(config, name) is None:
+            object.__setattr__(config, name, value)
+
+
+@dataclass(frozen=True)
+class FrameConfig(Checked):
+    """How events become frames (E-CLIP, event representation: windows, count maps, colour, resize)."""
+
+    size: int = 48  # pixels; the image size of the backbone
+    frames: int = 3  # T; three saccades
+    events_per_frame: int | None = None  # Q; None: the whole recording in T equal parts (our choice: no event is lost)
+    windows: Literal["first", "spread"] = "first"  # first: T consecutive windows from the start (the paper)
+    color: Literal["rgb", "gray", "count"] = "rgb"
+    keep_aspect: bool = False  # the paper stretches to a square
+
+    _at_least: ClassVar = {"size": 1, "frames": 1, "events_per_frame": 1}
+
+
+@dataclass(frozen=True)
+class ModelConfig(Checked):
+    """The parts of E-CLIP; a field left out takes the value of its recipe.
+
+    `replace(cfg, recipe=...)` keeps what is already set: build a new config to change the recipe.
+    """
+
+    recipe: Recipe = "workbench"
+    backbone: str = "eclip-tiny"
+    pretrained: str | None = None  # open_clip tag or local file; eclip-tiny needs none
+    temporal_embedding: bool = True
+    cross_frame_prompts: bool = True
+    event_prompts: int = 16  # M event modality prompts a block; 0 switches them off
+    text_prompts: Literal["handcrafted", "learnable", "hybrid"] = "hybrid"
+    context_length: int = 16  # learnable context vectors
+    content_prompts: Literal["none", "event", "image", "both"] = "both"
+    train_event_tower: bool = True
+    template: str | None = None
+    additions: Literal["gated", "full"] | None = None
+    text_condition: Literal["own", "query"] | None = None
+    text_mix: Literal["average", "interpolated"] | None = None
+    clip_normalization: bool | None = None
+
+    _at_least: ClassVar = {"event_prompts": 0, "context_length": 1}
+
+    def __post_init__(self) -> None:
+        """Fill in the recipe, then check."""
+        _fill(self, "model")
+        super().__post_init__()
+        if self.template.count("{}") != 1:
+            raise ValueError(f"ModelConfig.template = {self.template!r}: must hold one {{}} for the class name")
+
+
+@dataclass(frozen=True)
+class LossConfig(Checked):
+    """The weights of HTCA's three terms and what counts as a positive."""
+
+    recipe: Recipe = "workbench"
+    event_image: float = 1.0
+    event_text: float = 1.0
+    text_text: float = 1.0
+    targets: Literal["diagonal", "label"] | None = None
+    scale: float | None = None  # of the logits; None in the end: CLIP's own logit scale
+
+    _at_least: ClassVar = {"event_image": 0, "event_text": 0, "text_text": 0, "scale": 0}
+
+    def __post_init__(self) -> None:
+        """Fill in the recipe, then check."""
+        _fill(self, "loss")
+        super().__post_init__()
+        if not (self.event_image or self.event_text or self.text_text):
+            raise ValueError("LossConfig: all three weights are 0, so there is nothing to train")
+
+
+@dataclass(frozen=True)
+class TrainConfig(Checked):
+    """How `fit` trains."""
+
+    seed: int = 0
+    epochs: int = 12
+    batch_size: int = 32
+    tower_rate: float = 2e-4  # learning rate of the event tower, which starts from CLIP
+    additions_rate: float = 1e-3  # of prompts, gates, temporal parts, content MLPs
+    weight_decay: float = 0.05
+    warmup: float = 0.1  # share of all steps
+    clip_gradient: float = 1.0
+    flip: bool = True  # mirror frames and still together
+    shift: int = 2  # pixels; all frames of a batch are moved by up to as many
+
+    _at_least: ClassVar = {"epochs": 1, "batch_size": 2, "tower_rate": 0, "additions_rate": 0, "warmup": 0}
+
+
+@dataclass(frozen=True)
+class DataConfig(Checked):
+    """Which recordings, and how they are split."""
+
+    dataset: Literal["icons100", "n-mnist"] = "icons100"
+    root: str | None = None  # folder of the recordings; the embedded data set needs none
+    subset: str | None = None  # name of a tracked class subset ("icons25")
+    protocol: Literal["zero-shot", "few-shot", "fine-tune"] = "few-shot"
+    shots: int | None = 5  # recordings a class; null where the protocol has none
+    fold: int | None = None  # of the tracked folds, for data sets that have them
+
+    _at_least: ClassVar = {"shots": 1, "fold": 0}
+
+    def __post_init__(self) -> None:
+        """Check, and that the protocol has its shots."""
+        super().__post_init__()
+        if (self.protocol == "few-shot") != (self.shots is not None):
+            raise ValueError(
+                f"DataConfig: protocol {self.protocol!r} with shots = {self.shots!r}; few-shot needs a number of "
+                "shots, the other protocols need shots = None"
+            )
+
+
+@dataclass(frozen=True)
+class Run(Checked):
+    """One experiment: everything its ledger row depends on."""
+
+    experiment: str = "quickstart"
+    method: Literal["e-clip", "clip-zero-shot", "linear-probe", "count-map-probe"] = "e-clip"
+    smoke: bool = False
+    data: DataConfig = field(default_factory=DataConfig)
+    frames: FrameConfig = field(default_factory=FrameConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        """Check, and that model and loss follow one recipe."""
+        super().__post_init__()
+        if self.model.recipe != self.loss.recipe:
+            raise ValueError(f"Run: model recipe {self.model.recipe!r} but loss recipe {self.loss.recipe!r}")
+
+    @property
+    def id(self) -> str:
+        """Return 8 hex digits that name this config."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class PretrainConfig(Checked):
+    """The recipe of the embedded tiny CLIP (notebook 90)."""
+
+    seed: int = 0
+    steps: int = 4200
+    batch: int = 256
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.1
+    warmup: int = 100
+    average: float = 0.998  # decay of the averaged weights, which are the ones that ship
+    class_weight: float = 1.0  # cross-entropy against the texts of all basic classes
+    teacher_weight: float = 4.0  # cosine to the teacher's features through a small head
+    text_teacher_weight: float = 2.0  # the same for texts, towards the mean feature of the stills so named
+    relation_weight: float = 1.0  # KL between in-batch similarity rows of teacher and student
+    sketch_share: float = 0.3  # of each batch, drawn as event sketches
+    ease: float = 0.4  # share of the steps over which views grow from easy to full strength
+    extra_share: float = 0.2  # of each batch, stills of `pretrain_extra`
+    image_size: int = 48
+    patch_size: int = 8
+    width: int = 128
+    layers: int = 6
+    heads: int = 4
+    patch_dropout: float = 0.25  # regularises, and a step costs a quarter less; off in the last quarter of training
+    text_width: int = 128
+    text_layers: int = 2
+    context_length: int = 40
+    embed_dim: int = 128
+    validation_family: str = "streamline"  # its stills are held out of pre-training, for the learning curve
+
+    _at_least: ClassVar = {"steps": 1, "batch": 2, "learning_rate": 0, "image_size": 8, "patch_size": 1, "layers": 1}

@@ -1,0 +1,118 @@
+"""What the towers are fed, computed once: frames of recordings, features of their stills, count maps.
+
+`EventData` and indices -> arrays in the order of the indices, memory-mapped from the cache.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from open_clip.model import CLIP
+from safetensors.torch import save
+from torch import Tensor
+
+from eclip_lib.backbone import normalize_images
+from eclip_lib.cache import cached_array, content_key, parallel_map
+from eclip_lib.config import FrameConfig
+from eclip_lib.datasets import EventData
+from eclip_lib.ecm import count_maps, event_frames
+
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class FrameSet:
+    """The frames of some recordings, kept at 8 bits (an error of at most 1/510) so that a data set fits in memory."""
+
+    pixels: np.ndarray  # (N, T, 3, S, S) uint8
+    valid: Bool[Tensor, "N T"]
+    labels: Int[Tensor, " N"]
+
+    def __len__(self) -> int:
+        """Return the number of recordings."""
+        return len(self.labels)
+
+    def frames(self, rows: Tensor | slice) -> Float[Tensor, "B T 3 S S"]:
+        """Return the frames of some rows, in [0, 1]."""
+        rows = rows.numpy() if isinstance(rows, Tensor) else rows
+        return torch.from_numpy(np.array(self.pixels[rows])).float() / 255
+
+
+def load_frames(data: EventData, indices: np.ndarray, cfg: FrameConfig) -> FrameSet:
+    """Return the frames of the recordings at `indices`; records and draws what is not in the cache."""
+
+    def draw(index: int) -> tuple[np.ndarray, np.ndarray]:
+        frames, valid = event_frames(data.recording(index), cfg)
+        return (frames * 255).round().to(torch.uint8).numpy(), valid.numpy()
+
+    def compute() -> np.ndarray:
+        drawn = parallel_map(draw, indices.tolist(), f"event frames of {data.name}")
+        pixels = np.stack([frames for frames, _ in drawn])
+        flags = np.stack([valid for _, valid in drawn])
+        return np.concatenate([pixels.reshape(len(pixels), -1), flags.astype(np.uint8)], axis=1)
+
+    key = {"data": data.key, "indices": content_key(np.ascontiguousarray(indices).tobytes()), "frames": cfg.to_dict()}
+    rows = (
+        cached_array("frames", key, compute)
+        if len(indices)
+        else np.zeros((0, cfg.frames * (3 * cfg.size**2 + 1)), np.uint8)
+    )
+    pixels = rows[:, : -cfg.frames].reshape(len(rows), cfg.frames, 3, cfg.size, cfg.size)
+    valid = torch.from_numpy(np.array(rows[:, -cfg.frames :])).bool()
+    return FrameSet(pixels, valid, torch.from_numpy(data.labels[indices]))
+
+
+def summed_count_maps(data: EventData, indices: np.ndarray) -> np.ndarray:
+    """Return the count map of each whole recording, flattened to (N, 2 H W) float32."""
+    maps = parallel_map(lambda i: count_maps(data.recording(i), None, 1)[0], indices.tolist(), "count maps")
+    return np.stack(maps).reshape(len(maps), -1).astype(np.float32)
+
+
+def clip_key(clip: CLIP) -> str:
+    """Name the weights of the image tower by their content."""
+    return content_key(save({name: value.contiguous() for name, value in clip.visual.state_dict().items()}))
+
+
+@torch.no_grad()
+def image_features(clip: CLIP, data: EventData, indices: np.ndarray, normalization: bool) -> Float[Tensor, "N 2 D"]:
+    """Embed the still of each recording and its mirror image with the frozen image tower, at unit length.
+
+    Args:
+        clip: gives the tower and the image size; stills are stretched to a square, as frames are.
+        data: gives the stills.
+        indices: which of them.
+        normalization: apply CLIP's mean and standard deviation (the paper does not).
+    """
+    size = clip.visual.image_size[0]
+
+    def embed(chunk: np.ndarray) -> Tensor:
+        stills = [torch.from_numpy(np.array(data.still(i))).permute(2, 0, 1)[None].float() / 255 for i in chunk]
+        images = torch.cat([F.interpolate(x, (size, size), mode="bilinear", antialias=True) for x in stills]).clamp(
+            0, 1
+        )
+        views = torch.stack([images, images.flip(-1)], 1).flatten(0, 1)
+        views = normalize_images(clip, views) if normalization else views
+        return F.normalize(clip.encode_image(views), dim=-1).unflatten(0, (len(chunk), 2))
+
+    def compute() -> np.ndarray:
+        chunks = [indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK)]
+        return torch.cat([embed(chunk) for chunk in chunks]).numpy()
+
+    ids = [data.ids[i] for i in indices]
+    key = {"clip": clip_key(clip), "data": data.key, "ids": ids, "normalization": normalization}
+    return torch.from_numpy(np.array(cached_array("image_features", key, compute)))
+
+
+@torch.no_grad()
+def frame_features(clip: CLIP, inputs: FrameSet, normalization: bool = True) -> Float[Tensor, "N D"]:
+    """Embed each recording as plain CLIP would: the mean over valid frames of the raw features, at unit length."""
+    parts = []
+    for start in range(0, len(inputs), CHUNK):
+        frames, valid = inputs.frames(slice(start, start + CHUNK)), inputs.valid[start : start + CHUNK]
+        frames = normalize_images(clip, frames) if normalization else frames
+        features = clip.encode_image(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+        weight = valid.float()[..., None]
+        parts.append((features * weight).sum(1) / weight.sum(1))
+    return F.normalize(torch.cat(parts), dim=-1)

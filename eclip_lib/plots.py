@@ -1,0 +1,313 @@
+"""The figures of the workbench.
+
+plain arrays and tables → a matplotlib `Figure`, returned and never shown: notebooks, reports and widgets share it.
+Colors are those of Okabe and Ito, which stay apart for color-blind readers.
+"""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from PIL import Image
+
+ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GRAY = (
+    "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#777777",
+)  # fmt: skip
+SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#000000")
+ON, OFF = VERMILION, BLUE  # as in the event frames: ON reddish, OFF bluish
+CHECK, CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
+
+# Set for every figure, so that it does not depend on what a notebook has changed.
+styled = rc_context(
+    {
+        "figure.dpi": 100,
+        "font.family": "sans-serif",
+        "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib
+        "font.size": 9,
+        "axes.titlesize": 10,
+        "figure.titlesize": 11,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": False,
+        "legend.frameon": False,
+        "image.interpolation": "nearest",
+    }
+)
+
+
+class Picture(Figure):
+    """A figure that a notebook shows although pyplot, and its state, is never involved."""
+
+    @styled  # ticks are made as late as this
+    def _repr_png_(self) -> bytes:
+        """Return a PNG in 256 colors, a third of the size that all colors would take in a notebook."""
+        full, reduced = BytesIO(), BytesIO()
+        self.savefig(full, format="png")
+        Image.open(full).convert("RGB").quantize(256).save(reduced, format="png", optimize=True)
+        return reduced.getvalue()
+
+
+@styled
+def still_and_events(
+    image: np.ndarray, events: np.ndarray, sensor_size: tuple[int, int], title: str = "", max_events: int = 6000
+) -> Figure:
+    """Draw a still beside its events in space and time.
+
+    Args:
+        image: uint8 (H, W, 3).
+        events: structured array with x, y in pixels, t in µs, p True for ON.
+        sensor_size: (height, width) in pixels; sets the axes.
+        title: heads the figure.
+        max_events: more are thinned out evenly, which the figure says.
+    """
+    height, width = sensor_size
+    figure = Picture(figsize=(8.4, 3.8), layout="constrained")
+    left, right = figure.add_gridspec(1, 2, width_ratios=(1, 1.5))
+    still = figure.add_subplot(left)
+    still.imshow(image)
+    still.set_title(f"Still, {image.shape[1]} x {image.shape[0]} pixels")
+    _frame(still, GRAY)
+    space = figure.add_subplot(right, projection="3d")
+    shown = events[_evenly(len(events), max_events)]
+    for name, polarity, color in (("ON", True, ON), ("OFF", False, OFF)):
+        part, count = shown[shown["p"] == polarity], np.count_nonzero(events["p"] == polarity)
+        space.scatter(
+            part["x"], part["t"] / 1000, part["y"], s=1.5, color=color, linewidths=0, label=f"{name} ({count:,})"
+        )
+    space.set(xlabel="x (pixels)", zlabel="y (pixels)", xlim=(0, width), zlim=(height, 0))
+    space.set_ylabel("time (ms)", labelpad=10)
+    space.yaxis.set_major_locator(MaxNLocator(nbins=4))
+    space.set_box_aspect((width / height, 1.6, 1), zoom=0.9)
+    thinned = f", {len(shown):,} shown" if len(shown) < len(events) else ""
+    space.set_title(f"{len(events):,} events{thinned}")
+    space.legend(loc="upper left", markerscale=5, handletextpad=0.1)
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def count_maps(maps: np.ndarray, frames: Mapping[str, np.ndarray], valid: np.ndarray) -> Figure:
+    """Draw event count maps and the frames made of them, a column for each window.
+
+    Args:
+        maps: counts (T, 2, H, W), channel 0 = ON.
+        frames: by color mode, (T, 3, S, S) in [0, 1].
+        valid: (T,) bool; a window without events is marked as missing.
+    """
+    windows = len(maps)
+    figure = Picture(figsize=(1.6 * windows + 1.8, 1.5 * (2 + len(frames)) + 0.5), layout="constrained")
+    axes = figure.subplots(2 + len(frames), windows, squeeze=False)
+    scale = LogNorm(1, max(2, int(np.max(maps, initial=0))))
+    for channel, name in enumerate(("ON", "OFF")):
+        for column in range(windows):
+            counts = np.ma.masked_equal(maps[column, channel], 0)
+            drawn = axes[channel, column].imshow(counts, norm=scale, cmap="cividis_r")
+        axes[channel, 0].set_ylabel(f"{name} counts")
+    for row, (name, colored) in zip(axes[2:], frames.items(), strict=True):
+        for axis, frame in zip(row, colored, strict=True):
+            axis.imshow(_pixels(frame))
+        row[0].set_ylabel(f"frame, {name}")
+    for column, present in enumerate(valid):
+        axes[0, column].set_title(f"window {column}")
+        for axis in axes[:, column]:
+            _frame(axis, GRAY, missing=not present)
+    bar = figure.colorbar(drawn, ax=axes, label="events per pixel", shrink=0.4, anchor=(0, 1), aspect=12)
+    _plain_log(bar.ax.yaxis)
+    figure.suptitle("Event count maps and frames")
+    return figure
+
+
+@styled
+def learning_curves(histories: Sequence[pd.DataFrame | Sequence[dict] | dict], labels: Sequence[str]) -> Figure:
+    """Draw training loss and validation accuracy by epoch, for one run or several.
+
+    Args:
+        histories: of each run a table, or what makes one, with the columns epoch, loss, val_top1 (in [0, 1]).
+        labels: of each run its name in the legend.
+    """
+    figure, (loss, accuracy) = _two_panels("Learning curves", "epoch")
+    for history, label, color in zip(map(pd.DataFrame, histories), labels, _colors(len(labels)), strict=True):
+        for axis, values in ((loss, history["loss"]), (accuracy, 100 * history["val_top1"])):
+            axis.plot(history["epoch"], values, color=color, marker="o", markersize=3, label=label)
+    loss.set(title="Training loss", ylabel="loss (nats)")
+    accuracy.set(title="Validation accuracy", ylabel="top-1 (%)", ylim=(0, None))
+    accuracy.legend(loc="best")
+    return figure
+
+
+@styled
+def accuracy_dots(table: pd.DataFrame, title: str = "Accuracy by method") -> Figure:
+    """Draw the accuracy of methods, a panel for each setting: mean, standard deviation, single seeds, chance.
+
+    Args:
+        table: columns method, setting, mean, sd, n, chance and values (the accuracies of the seeds), all in [0, 1].
+        title: heads the figure.
+    """
+    settings = list(dict.fromkeys(table["setting"]))
+    sizes = [int((table["setting"] == setting).sum()) for setting in settings]
+    figure = Picture(figsize=(7.4, 0.38 * sum(sizes) + 0.62 * len(sizes) + 0.8), layout="constrained")
+    panels = figure.subplots(len(settings), 1, sharex=True, squeeze=False, height_ratios=[n + 0.6 for n in sizes])
+    for axis, setting in zip(panels[:, 0], settings, strict=True):
+        _dots(axis, table[table["setting"] == setting].reset_index(drop=True))
+        axis.set_title(setting, loc="left")
+    axis.set_xlabel("top-1 accuracy (%)")
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def retrieval(
+    queries: Sequence[str], frames: np.ndarray, correct: np.ndarray, labels: Sequence[Sequence[str]]
+) -> Figure:
+    """Draw the best recordings for each text, those of the right class marked by frame and sign.
+
+    Args:
+        queries: Q texts.
+        frames: (Q, k, 3, S, S) in [0, 1]; one frame of each recording, best first.
+        correct: (Q, k) bool.
+        labels: Q rows of k class names.
+    """
+    rows, columns = correct.shape
+    figure = Picture(figsize=(1.15 * columns + 1.7, 1.35 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for row, query in enumerate(queries):
+        for column, axis in enumerate(axes[row]):
+            right = bool(correct[row, column])
+            axis.imshow(_pixels(frames[row, column]))
+            axis.set_xlabel(f"{CHECK if right else CROSS} {_short(labels[row][column], 16)}", fontsize=8)
+            _frame(axis, BLUE if right else ORANGE, width=2.5, dashed=not right)
+        axes[row, 0].set_ylabel(_short(query, 24), rotation=0, ha="right", va="center")
+    for rank, axis in enumerate(axes[0], start=1):
+        axis.set_title(f"rank {rank}")
+    figure.suptitle(f"Recordings retrieved by text ({CHECK} right class, {CROSS} another)")
+    return figure
+
+
+@styled
+def confusions(pairs: Sequence[tuple[str, str, int, float]], examples: np.ndarray | None = None) -> Figure:
+    """Draw which classes are taken for which others, the worst first.
+
+    Args:
+        pairs: (true, predicted, count, share of the true class in [0, 1]), in the order to draw.
+        examples: (len(pairs), 3, S, S) in [0, 1]; a misread recording for each pair.
+    """
+    rows = max(1, len(pairs))
+    figure = Picture(figsize=(7, 0.55 * rows + 1), layout="constrained")
+    grid = figure.add_gridspec(rows, 2, width_ratios=(1, 11), hspace=0, wspace=0)
+    axis = figure.add_subplot(grid[:, 1] if examples is not None else grid[:, :])
+    shares = [100 * share for *_, share in pairs]
+    bars = axis.barh(range(len(pairs)), shares, height=0.6, color=SKY)
+    axis.bar_label(bars, [f"{count} ({share:.0%})" for *_, count, share in pairs], padding=3)
+    axis.set_yticks(range(len(pairs)), [f"{_short(true)} → {_short(predicted)}" for true, predicted, *_ in pairs])
+    axis.set(xlabel="share of the true class (%)", ylim=(rows - 0.5, -0.5), xlim=(0, 1.18 * max(shares, default=100)))
+    for row, example in enumerate(examples if examples is not None else ()):
+        picture = figure.add_subplot(grid[row, 0])
+        picture.imshow(_pixels(example))
+        _frame(picture, GRAY)
+    figure.suptitle("Worst confusions (true class → taken for)")
+    return figure
+
+
+@styled
+def pretrain_curve(records: pd.DataFrame) -> Figure:
+    """Draw the loss terms and the validation accuracy of pre-training by step.
+
+    Args:
+        records: columns step, contrast, class, teacher, relation, and val_top1, val_top5 in [0, 1]; a term that the
+            table lacks, or that is missing in a row, is left out.
+    """
+    figure, (loss, accuracy) = _two_panels("Pre-training of the tiny CLIP", "step")
+    terms = [name for name in ("contrast", "class", "teacher", "relation") if name in records]
+    for name, color in zip(terms, SERIES, strict=False):
+        part = records.dropna(subset=[name])
+        loss.plot(part["step"], part[name], color=color, linewidth=1.2, label=name)
+    loss.set(title="Terms of the loss, unweighted", ylabel="loss", yscale="log")
+    _plain_log(loss.yaxis)
+    loss.legend(loc="best", ncols=2)
+    for name, label, color in (("val_top1", "top-1", BLUE), ("val_top5", "top-5", ORANGE)):
+        part = records.dropna(subset=[name])
+        accuracy.plot(part["step"], 100 * part[name], color=color, marker="o", markersize=3, label=label)
+    accuracy.set(title="Zero-shot accuracy, held-out family", ylabel="accuracy (%)", ylim=(0, 100))
+    accuracy.legend(loc="best")
+    return figure
+
+
+def _two_panels(title: str, xlabel: str) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure of two curves side by side, over whole numbers of epochs or steps."""
+    figure = Picture(figsize=(8, 3), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axis in panels:
+        axis.set_xlabel(xlabel)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axis.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    figure.suptitle(title)
+    return figure, panels
+
+
+def _dots(axis: Axes, rows: pd.DataFrame) -> None:
+    """Draw the methods of one setting, the first on top."""
+    for y, row in rows.iterrows():
+        values = 100 * np.asarray(row["values"], dtype=float)
+        first = y == 0  # one entry each in the legend
+        axis.plot(values, np.full(len(values), y), "o", color=SKY, markersize=3.5, label="one seed" if first else None)
+        spread = 100 * row["sd"] if row["n"] > 1 else None
+        label = "mean ± standard deviation" if first else None
+        axis.errorbar(100 * row["mean"], y, xerr=spread, fmt="D", color=BLUE, markersize=5, capsize=3, label=label)
+        told = f"{100 * row['mean']:.1f}" + (f" ± {spread:.1f}" if spread is not None else "")
+        axis.annotate(
+            f"{told} (n = {row['n']})",
+            (1.01, y),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            annotation_clip=False,
+        )
+    axis.axvline(100 * rows["chance"].iloc[0], color=GRAY, linestyle="--", linewidth=1, label="chance")
+    axis.set_yticks(range(len(rows)), rows["method"])
+    axis.set(ylim=(len(rows) - 0.4, -0.6), xlim=(0, 100))
+    axis.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+
+
+def _frame(axis: Axes, color: str, width: float = 0.6, dashed: bool = False, missing: bool = False) -> None:
+    """Draw a frame around a picture instead of ticks; a missing one is crossed out by hatching and a word."""
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set(visible=True, color=color, linewidth=width, linestyle="--" if dashed else "-")
+    if missing:
+        axis.set_facecolor("white")
+        axis.patch.set(hatch="///", edgecolor="#CCCCCC", linewidth=0)
+        axis.images[0].set_visible(False)
+        axis.text(0.5, 0.5, "missing", transform=axis.transAxes, ha="center", va="center", color=GRAY)
+
+
+def _plain_log(axis: Axis) -> None:
+    """Label a logarithmic axis 1, 2, 5, 10 … instead of by powers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _evenly(total: int, most: int) -> np.ndarray:
+    """Return at most `most` indices into `total` items, spread evenly."""
+    return np.linspace(0, total - 1, min(total, most)).round().astype(int)
+
+
+def _pixels(frame: np.ndarray) -> np.ndarray:
+    """Return a frame (3, S, S) in [0, 1] as the image (S, S, 3) that matplotlib draws."""
+    return np.clip(np.moveaxis(np.asarray(frame), 0, -1), 0, 1)
+
+
+def _short(text: str, most: int = 22) -> str:
+    """Return a text that fits a label."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _colors(count: int) -> list[str]:
+    """Return that many colors, repeating them when there are more runs than a reader could tell apart."""
+    return [SERIES[index % len(SERIES)] for index in range(count)]

@@ -1,0 +1,392 @@
+"""Pre-train the embedded tiny CLIP on stills and captions: contrast, class texts and a teacher's features.
+
+Stills (train families only) -> records of training -> a folder that open_clip loads (config, weights, merge list).
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.model import CLIP
+from open_clip.tokenizer import SimpleTokenizer
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from eclip_lib.augment import random_view, to_float
+from eclip_lib.config import PretrainConfig
+from eclip_lib.icons import TRAIN, Stills
+from eclip_lib.vocabulary import used_merges, write_merges
+
+# Every template some recipe or notebook uses, so that the tiny CLIP has met them; "{}" is the bare name.
+TEMPLATES = (
+    "{}",
+    "a {}.",
+    "an icon of a {}.",
+    "a drawing of a {}.",
+    "a picture of a {}.",
+    "a photo of a {}.",
+    "A sketch image of a {}.",
+    "A drafted image of a {}.",
+    "a point cloud image of a {}.",
+    "image of a {}.",
+)
+
+
+@dataclass(frozen=True)
+class PretrainData:
+    """What a step draws from: stills, their texts and the teacher's view of them."""
+
+    images: Tensor  # (N, H, W, 3) uint8
+    texts: list[list[str]]  # the names of each still, best first
+    group: np.ndarray  # (N,) stills of one group are no negatives
+    label: np.ndarray  # (N,) index of the basic class, -1 without one
+    classes: list[str]
+    targets: Tensor  # (N, P) unit teacher features
+    prototypes: Tensor  # (G, P) the mean of each group, at unit length
+    extra: np.ndarray  # (N,) bool: a still of the wider set
+
+
+def gather_data(sets: list[Stills], features: list[np.ndarray], validation_family: str) -> PretrainData:
+    """Join sets of stills; keeps train families only and leaves out the validation family."""
+    from eclip_lib.teacher import principal_targets
+
+    images, texts, classes_of, concepts, extra, kept = [], [], [], [], [], []
+    for position, (stills, feature) in enumerate(zip(sets, features, strict=True)):
+        table = stills.table
+        named = (table.cls != "") | (table.concept != "") | (table.caption != "")
+        keep = np.flatnonzero((table.split == TRAIN) & (table.family != validation_family) & named)
+        for i in keep:
+            row = table.iloc[i]
+            images.append(stills.image(i))
+            texts.append([text for text in dict.fromkeys([row.cls, row.concept, row.caption]) if text])
+            classes_of.append(row.cls)
+            concepts.append(row.cls or row.concept or row.caption)
+            extra.append(position > 0)
+        kept.append(feature[keep])
+    classes = sorted({name for name in classes_of if name})
+    index = {name: i for i, name in enumerate(classes)}
+    _, group = np.unique(concepts, return_inverse=True)
+    targets = principal_targets(np.concatenate(kept))
+    prototypes = torch.zeros(group.max() + 1, targets.shape[1]).index_add_(0, torch.from_numpy(group), targets)
+    return PretrainData(
+        images=torch.from_numpy(np.stack(images)),
+        texts=texts,
+        group=group,
+        label=np.array([index.get(name, -1) for name in classes_of]),
+        classes=classes,
+        targets=targets,
+        prototypes=F.normalize(prototypes, dim=-1),
+        extra=np.array(extra),
+    )
+
+
+def write_vocabulary(path: Path, data: PretrainData) -> None:
+    """Write the merge list that the captions, the class names and the templates need."""
+    texts = [text for names in data.texts for text in names] + list(TEMPLATES) + list("abcdefghijklmnopqrstuvwxyz")
+    write_merges(path, used_merges(texts))
+
+
+def model_config(cfg: PretrainConfig, vocab_size: int) -> dict:
+    """Return open_clip's own `model_cfg` of the tiny CLIP."""
+    return {
+        "embed_dim": cfg.embed_dim,
+        "vision_cfg": {
+            "image_size": cfg.image_size,
+            "patch_size": cfg.patch_size,
+            "width": cfg.width,
+            "layers": cfg.layers,
+            "head_width": cfg.width // cfg.heads,
+        },
+        "text_cfg": {
+            "context_length": cfg.context_length,
+            "vocab_size": vocab_size,
+            "width": cfg.text_width,
+            "heads": cfg.heads,
+            "layers": cfg.text_layers,
+        },
+    }
+
+
+class TextSampler:
+    """Draw a name and a template for a still; tokenized once, since the texts are few."""
+
+    def __init__(self, tokenizer: SimpleTokenizer, names: list[list[str]], classes: list[str]):
+        """Tokenize every name in every template."""
+        self.names, self.classes, self.rows = names, classes, {}
+        for name in {name for options in names for name in options} | set(classes):
+            self.rows[name] = tokenizer([template.format(name) for template in TEMPLATES])
+
+    def of_stills(self, picks: np.ndarray, rng: np.random.Generator) -> Tensor:
+        """Draw one text for each still, `(B, L)`, cut to the longest."""
+        options = [self.names[i] for i in picks]
+        names = [o[0] if rng.random() < 0.5 else o[int(rng.integers(len(o)))] for o in options]
+        return _cut(torch.stack([self.rows[name][self._template(rng)] for name in names]))
+
+    def of_classes(self, rng: np.random.Generator) -> Tensor:
+        """Draw one template and fill in every basic class, `(K, L)`."""
+        template = self._template(rng)
+        return _cut(torch.stack([self.rows[name][template] for name in self.classes]))
+
+    @staticmethod
+    def _template(rng: np.random.Generator) -> int:
+        return 0 if rng.random() < 0.25 else int(rng.integers(1, len(TEMPLATES)))
+
+
+def _cut(tokens: Tensor) -> Tensor:
+    """Drop the columns that are padding in every row; exact, since the text tower is causal."""
+    return tokens[:, : int(tokens.argmax(1).max()) + 1]
+
+
+def encode_short_text(clip: CLIP, tokens: Tensor) -> Tensor:
+    """Encode texts shorter than the context `(B, L) -> (B, D)`, as `clip.encode_text` does for the padded ones."""
+    length = tokens.shape[1]
+    x = clip.token_embedding(tokens) + clip.positional_embedding[:length]
+    x = clip.transformer(x, attn_mask=clip.attn_mask[:length, :length])
+    x = clip.ln_final(x)[torch.arange(len(x)), tokens.argmax(1)]
+    return F.normalize(x @ clip.text_projection, dim=-1)
+
+
+def normalize_images(images: Tensor) -> Tensor:
+    """Apply CLIP's own mean and standard deviation to images in [0, 1]."""
+    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
+    return (images - mean) / std
+
+
+def soft_cross_entropy(logits: Tensor, same: Tensor) -> Tensor:
+    """Cross-entropy against the uniform distribution over each row's positives `same` (bool)."""
+    target = same.float() / same.sum(1, keepdim=True)
+    return -(target * F.log_softmax(logits, 1)).sum(1).mean()
+
+
+def relation_loss(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Tensor:
+    """KL between the rows of the in-batch similarities of teacher and student, self left out."""
+    off = ~torch.eye(len(student), dtype=torch.bool)
+    mine, theirs = ((z @ z.t())[off].view(len(z), -1) / temperature for z in (student, teacher))
+    return F.kl_div(F.log_softmax(mine, 1), F.softmax(theirs, 1), reduction="batchmean")
+
+
+def pretrain_losses(
+    clip: CLIP, head: nn.Module, data: PretrainData, picks: np.ndarray, views: Tensor, texts: tuple, cfg: PretrainConfig
+) -> dict[str, Tensor]:
+    """Return every weighted term of one step and their total."""
+    image_emb = F.normalize(clip.visual(normalize_images(views)), dim=-1)
+    text_emb, class_emb = (encode_short_text(clip, tokens) for tokens in texts)
+    scale = clip.logit_scale.exp().clamp(max=100)
+    same = torch.from_numpy(data.group[picks][:, None] == data.group[picks][None])
+    logits = scale * image_emb @ text_emb.t()
+    label = torch.from_numpy(data.label[picks])
+    known = label >= 0
+    target = data.targets[torch.from_numpy(picks)]
+    losses = {
+        "contrast": (soft_cross_entropy(logits, same) + soft_cross_entropy(logits.t(), same)) / 2,
+        "class": cfg.class_weight
+        * F.cross_entropy(scale * image_emb[known] @ class_emb.t(), label[known], label_smoothing=0.1),
+        "teacher": cfg.teacher_weight * (1 - F.cosine_similarity(head(image_emb), target).mean()),
+        "text_teacher": cfg.text_teacher_weight
+        * (1 - F.cosine_similarity(head(text_emb), data.prototypes[torch.from_numpy(data.group[picks])]).mean()),
+        "relation": cfg.relation_weight * relation_loss(image_emb, target),
+    }
+    losses["total"] = sum(losses.values())
+    return losses
+
+
+def draw_batch(data: PretrainData, cfg: PretrainConfig, rng: np.random.Generator) -> np.ndarray:
+    """Draw the stills of a step: `extra_share` from the wider set, the rest evenly from the others."""
+    wide, core = np.flatnonzero(data.extra), np.flatnonzero(~data.extra)
+    many = round(cfg.batch * cfg.extra_share) if len(wide) else 0
+    picks = [rng.choice(core, min(cfg.batch - many, len(core)), replace=False)]
+    if many:
+        picks.append(rng.choice(wide, min(many, len(wide)), replace=False))
+    return rng.permutation(np.concatenate(picks))
+
+
+@torch.no_grad()
+def zero_shot(clip: CLIP, tokenizer: SimpleTokenizer, stills: Stills, classes: tuple[str, ...]) -> dict[str, float]:
+    """Classify stills by the bare class names: `{"top1", "top5", "n"}` as fractions."""
+    clip.eval()
+    size = clip.visual.image_size[0]
+    images = torch.from_numpy(np.stack([stills.image(i) for i in range(len(stills))]))
+    label = torch.tensor([classes.index(name) for name in stills.table.cls])
+    text_emb = clip.encode_text(tokenizer(list(classes)), normalize=True)
+    parts = [
+        clip.encode_image(normalize_images(F.interpolate(to_float(part), (size, size), mode="area")), normalize=True)
+        for part in images.split(256)
+    ]
+    ranked = (torch.cat(parts) @ text_emb.t()).topk(5, dim=1).indices == label[:, None]
+    return {"top1": ranked[:, 0].float().mean().item(), "top5": ranked.any(1).float().mean().item(), "n": len(label)}
+
+
+def learning_rate(step: int, cfg: PretrainConfig) -> float:
+    """Return the rate of a step: linear warm-up, then cosine to 1 % of the peak."""
+    if step < cfg.warmup:
+        return cfg.learning_rate * (step + 1) / cfg.warmup
+    progress = (step - cfg.warmup) / max(1, cfg.steps - cfg.warmup)
+    return cfg.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+@torch.no_grad()
+def init_mimetic(clip: CLIP) -> None:
+    """Start the image tower where trained ViTs end up, which saves a small one most of its early training.
+
+    Positions start as 2-D sines and cosines; in every head, queries and keys start as W_q^T W_k ~ 0.7 Z + 0.7 I
+    (tokens look at tokens of like content and place), values and output as W_o W_v ~ 0.4 Z - 0.4 I, with Z random.
+    Source: Trockman and Kolter, "Mimetic initialization of self-attention layers", 2023; our choice.
+    """
+    visual = clip.visual
+    width, heads = visual.conv1.out_channels, visual.transformer.resblocks[0].attn.num_heads
+    rows, columns = visual.grid_size
+    frequency = 1 / 100 ** (torch.arange(width // 4) / (width // 4))
+    place = [torch.arange(n)[:, None] * frequency for n in (rows, columns)]
+    waves = [torch.cat([p.sin(), p.cos()], 1) for p in place]  # (rows, D/2), (columns, D/2)
+    grid = torch.cat([waves[0][:, None].expand(-1, columns, -1), waves[1][None].expand(rows, -1, -1)], 2)
+    visual.positional_embedding[1:] = 0.3 * grid.flatten(0, 1)
+    for block in visual.transformer.resblocks:
+        query, key, value = block.attn.in_proj_weight.chunk(3)
+        block.attn.in_proj_bias.zero_()
+        for head in range(heads):
+            part = slice(head * width // heads, (head + 1) * width // heads)
+            u, s, v = torch.linalg.svd(0.7 * torch.randn(width, width) / width**0.5 + 0.7 * torch.eye(width))
+            rank = width // heads
+            query[part] = (u[:, :rank] * s[:rank].sqrt()).t()
+            key[part] = s[:rank].sqrt()[:, None] * v[:rank]
+        u, s, v = torch.linalg.svd(0.4 * torch.randn(width, width) / width**0.5 - 0.4 * torch.eye(width))
+        block.attn.out_proj.weight.copy_(u * s.sqrt())
+        value.copy_(s.sqrt()[:, None] * v)
+
+
+class Pretraining:
+    """The state of a pre-training run: model, head, averaged weights, optimizer and random streams."""
+
+    def __init__(self, cfg: PretrainConfig, data: PretrainData, tokenizer: SimpleTokenizer):
+        """Build a fresh run from its seed."""
+        torch.manual_seed(cfg.seed)
+        self.cfg, self.data, self.tokenizer, self.step = cfg, data, tokenizer, 0
+        self.clip = CLIP(**model_config(cfg, tokenizer.vocab_size))
+        init_mimetic(self.clip)
+        self.clip.visual.patch_dropout = type(self)._dropout(cfg.patch_dropout)
+        target = data.targets.shape[1]
+        self.head = nn.Sequential(nn.Linear(cfg.embed_dim, 2 * target), nn.GELU(), nn.Linear(2 * target, target))
+        self.average = deepcopy(self.clip).requires_grad_(False)
+        decayed = [p for p in self._parameters() if p.ndim > 1]
+        plain = [p for p in self._parameters() if p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": cfg.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=cfg.learning_rate, betas=(0.9, 0.98))
+        self.texts = TextSampler(tokenizer, data.texts, data.classes)
+
+    @staticmethod
+    def _dropout(probability: float) -> nn.Module:
+        from open_clip.transformer import PatchDropout
+
+        return PatchDropout(probability) if probability > 0 else nn.Identity()
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return [*self.clip.parameters(), *self.head.parameters()]
+
+    def train_step(self) -> dict[str, float]:
+        """Take one step; every step draws from its own seed, so that a resumed run takes the same steps."""
+        cfg, seed = self.cfg, (self.cfg.seed, self.step)
+        rng = np.random.default_rng(seed)
+        torch.manual_seed(int(rng.integers(2**31)))
+        views_rng = torch.Generator().manual_seed(int(rng.integers(2**31)))
+        picks = draw_batch(self.data, cfg, rng)
+        strength = min(1.0, 0.3 + 0.7 * self.step / max(1, cfg.ease * cfg.steps))
+        images = to_float(self.data.images[picks])
+        views = random_view(images, cfg.image_size, strength * cfg.sketch_share, strength, views_rng)
+        if self.step >= 0.75 * cfg.steps:
+            self.clip.visual.patch_dropout = nn.Identity()
+        texts = (self.texts.of_stills(picks, rng), self.texts.of_classes(rng))
+        self.clip.train()
+        losses = pretrain_losses(self.clip, self.head, self.data, picks, views, texts, cfg)
+        self.optimizer.zero_grad()
+        losses["total"].backward()
+        nn.utils.clip_grad_norm_(self._parameters(), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, cfg)
+        self.optimizer.step()
+        self._update_average()
+        self.step += 1
+        return {name: value.item() for name, value in losses.items()}
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.cfg.average, (self.step + 1) / (self.step + 10))
+        for mean, value in zip(self.average.parameters(), self.clip.parameters(), strict=True):
+            mean.lerp_(value, 1 - decay)
+
+    def save(self, path: Path) -> None:
+        """Write the whole state, by a temporary name."""
+        state = {
+            "step": self.step,
+            "config": self.cfg.to_dict(),
+            "clip": self.clip.state_dict(),
+            "head": self.head.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        torch.save(state, path.with_suffix(".tmp"))
+        path.with_suffix(".tmp").replace(path)
+
+    def load(self, path: Path) -> None:
+        """Restore a state that `save` wrote.
+
+        Raises:
+            ValueError: the state belongs to another recipe.
+        """
+        state = torch.load(path, weights_only=True)
+        if state["config"] != self.cfg.to_dict():
+            raise ValueError(f"{path} belongs to another recipe; move it away or choose another folder")
+        self.step = state["step"]
+        for name in ("clip", "head", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+
+
+def pretrain(
+    cfg: PretrainConfig,
+    data: PretrainData,
+    validation: Stills,
+    classes: tuple[str, ...],
+    folder: Path,
+    every: int = 250,
+) -> Iterator[dict[str, float]]:
+    """Run or resume a pre-training; yields one record each `every` steps.
+
+    Each record has the step, the mean losses since the last one and the zero-shot accuracy of the averaged weights on
+    the held-out validation family.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    write_vocabulary(folder / "bpe.txt.gz", data)
+    tokenizer = SimpleTokenizer(bpe_path=str(folder / "bpe.txt.gz"), context_length=cfg.context_length)
+    run = Pretraining(cfg, data, tokenizer)
+    if (folder / "state.pt").exists():
+        run.load(folder / "state.pt")
+    sums: dict[str, float] = {}
+    while run.step < cfg.steps:
+        for name, value in run.train_step().items():
+            sums[name] = sums.get(name, 0.0) + value
+        if run.step % every == 0 or run.step == cfg.steps:
+            since = (run.step - 1) % every + 1
+            record = {"step": run.step, **{name: value / since for name, value in sums.items()}}
+            record |= {f"val_{k}": v for k, v in zero_shot(run.average, tokenizer, validation, classes).items()}
+            sums = {}
+            run.save(folder / "state.pt")
+            export_clip(run.average, tokenizer, cfg, folder)
+            yield record
+
+
+def export_clip(clip: CLIP, tokenizer: SimpleTokenizer, cfg: PretrainConfig, folder: Path) -> None:
+    """Write open_clip's folder format: `open_clip_config.json` and half-precision `open_clip_model.safetensors`."""
+    weights = {name: value.detach().half().contiguous() for name, value in clip.state_dict().items()}
+    save_file(weights, folder / "model.tmp")
+    (folder / "model.tmp").replace(folder / "open_clip_model.safetensors")
+    config = {
+        "model_cfg": model_config(cfg, tokenizer.vocab_size),
+        "preprocess_cfg": {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD},
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")

@@ -1,0 +1,126 @@
+"""The ledger: one JSON line a run, with config and provenance, and tables made of it.
+
+row dicts -> `runs/results.jsonl` -> pandas.
+"""
+
+import fcntl
+import json
+import platform
+import subprocess
+import warnings
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from eclip_lib.config import ROOT, RUNS
+from eclip_lib.metrics import mean_sd
+
+LEDGER = RUNS / "results.jsonl"
+PUBLISHED = ROOT / "reports" / "results.jsonl"
+METHOD_NAMES = {
+    "e-clip": "E-CLIP",
+    "clip-zero-shot": "CLIP on frames, zero-shot",
+    "linear-probe": "linear probe, frozen CLIP",
+    "count-map-probe": "logistic regression, count maps",
+}
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def provenance(seconds: float, device: str = "cpu") -> dict:
+    """Return what a number depends on besides its config: commit, versions, device, time."""
+    packages = ("torch", "open_clip_torch", "numpy", "numba", "scikit-learn")
+    return {
+        "commit": _git("rev-parse", "HEAD") or None,
+        "dirty": bool(_git("status", "--porcelain")),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "device": device,
+        "seconds": round(seconds, 1),
+        "utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def append_row(row: dict, ledger: Path = LEDGER) -> None:
+    """Append one row; a lock keeps the lines of several processes whole."""
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    line = json.dumps(row, sort_keys=True, allow_nan=False)
+    with ledger.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0, 2)
+        if (
+            file.tell() and _last_byte(file) != b"\n"
+        ):  # a run was killed in mid-line; its fragment gets a line of its own
+            file.write(b"\n")
+        file.write(line.encode() + b"\n")
+
+
+def _last_byte(file) -> bytes:
+    file.seek(-1, 2)
+    return file.read(1)
+
+
+def read_results(path: Path | str = LEDGER) -> pd.DataFrame:
+    """Read a ledger, one row a run; metrics become columns of their own. Damaged lines are left out with a warning.
+
+    Raises:
+        FileNotFoundError: there is no ledger yet.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no ledger at {path}; a run writes it")
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            rows.append(row | row["metrics"])
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            warnings.warn(f"{path} line {number} is left out: {error}", stacklevel=2)
+    return pd.DataFrame(rows)
+
+
+def summarize(rows: pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
+    """Return mean, sd and n over seeds and folds of each method and protocol."""
+    keys = ["dataset", "simulated", "method", "protocol", "shots"]
+    groups = rows.groupby(keys, dropna=False, sort=False)[metric]
+    records = []
+    for names, values in groups:
+        mean, sd, n = mean_sd(values.tolist())
+        record = dict(zip(keys, names, strict=True))
+        records.append(record | {"mean": mean, "sd": sd, "n": n, "values": values.tolist()})
+    return pd.DataFrame(records)
+
+
+def percent(mean: float, sd: float, n: int) -> str:
+    """Format an accuracy in percent, with its spread where there is one."""
+    return f"{100 * mean:.1f}" if n < 2 else f"{100 * mean:.1f} ± {100 * sd:.1f} (n={n})"
+
+
+def setting(protocol: str, shots: float | None) -> str:
+    """Name a protocol in a table."""
+    return f"{int(shots)}-shot" if protocol == "few-shot" else protocol
+
+
+def result_table(rows: pd.DataFrame, metrics: tuple[str, ...] = ("top1", "top5")) -> pd.DataFrame:
+    """Return the table a reader sees: method, setting, and each metric in percent as mean ± sd over seeds or folds."""
+    table = None
+    for metric in metrics:
+        summary = summarize(rows, metric)
+        cells = [percent(*cell) for cell in zip(summary["mean"], summary["sd"], summary["n"], strict=True)]
+        if table is None:
+            table = pd.DataFrame(
+                {
+                    "data": summary.dataset + summary.simulated.map({True: " (simulated)", False: " (real)"}),
+                    "method": summary.method.map(METHOD_NAMES),
+                    "setting": [setting(p, s) for p, s in zip(summary.protocol, summary.shots, strict=True)],
+                }
+            )
+        table[f"{metric.replace('top', 'top-')} %"] = cells
+    return table

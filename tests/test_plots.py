@@ -1,0 +1,222 @@
+"""Figures: labeled, self-contained, small; no state of pyplot."""
+
+import re
+import subprocess
+import sys
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from eclip_lib import plots
+from eclip_lib.config import ROOT
+
+LARGEST = 100_000  # bytes of a figure kept in a notebook
+WORDS = ("accordion", "wheelchair", "sea horse", "Faces easy", "a very long class name that never ends")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def saccades(rng, number: int, height: int = 180, width: int = 240) -> np.ndarray:
+    """Return events along a moving ring, as a still seen in three saccades gives them."""
+    events = np.zeros(number, dtype=[("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")])
+    time, angle = np.sort(rng.uniform(0, 300_000, number)), rng.uniform(0, 2 * np.pi, number)
+    drift = 20 * np.sin(time / 50_000)
+    events["t"] = time
+    events["x"] = np.clip(width / 2 + drift + 60 * np.cos(angle) + rng.normal(0, 2, number), 0, width - 1)
+    events["y"] = np.clip(height / 2 + 60 * np.sin(angle) + rng.normal(0, 2, number), 0, height - 1)
+    events["p"] = np.cos(angle) + rng.normal(0, 0.3, number) > 0
+    return events
+
+
+def still(height: int = 180, width: int = 240) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    ring = np.abs(np.hypot(x - width / 2, y - height / 2) - 60) < 8
+    shade = np.stack([255 - x // 2, 200 + y // 8, 255 - y // 3], axis=-1)
+    return np.where(ring[..., None], [40, 60, 160], shade).astype(np.uint8)
+
+
+def some_frames(rng, *shape: int, size: int = 48) -> np.ndarray:
+    """Return white frames with blots of red and blue, (*shape, 3, size, size)."""
+    frames = np.ones((*shape, 3, size, size), dtype=np.float32)
+    on = rng.random((*shape, size, size)) < 0.1
+    off = (rng.random((*shape, size, size)) < 0.1) & ~on
+    frames[..., 1:, :, :][np.broadcast_to(on[..., None, :, :], (*shape, 2, size, size))] = 0.2
+    frames[..., :2, :, :][np.broadcast_to(off[..., None, :, :], (*shape, 2, size, size))] = 0.2
+    return frames
+
+
+def a_still_and_events(rng):
+    return plots.still_and_events(still(), saccades(rng, 20_000), (180, 240), title="icons100: wheelchair (simulated)")
+
+
+def a_count_maps(rng):
+    maps = rng.poisson(np.linspace(0, 3, 48 * 48).reshape(48, 48), (4, 2, 48, 48)).astype(np.uint16)
+    maps[3] = 0
+    frames = {name: some_frames(rng, 4) for name in ("rgb", "gray", "count")}
+    return plots.count_maps(maps, frames, np.array([True, True, True, False]))
+
+
+def a_history(slope: float = 0.2) -> pd.DataFrame:
+    epoch = np.arange(1, 13)
+    return pd.DataFrame({"epoch": epoch, "loss": 4 * np.exp(-slope * epoch), "val_top1": 0.7 - 0.6 * 0.8**epoch})
+
+
+def a_learning_curves(rng):
+    return plots.learning_curves(
+        [a_history(), a_history(0.1).to_dict("records"), a_history(0.05).to_dict("list")],
+        ["workbench", "paper", "no event prompts"],
+    )
+
+
+def a_accuracy_dots(rng):
+    rows = []
+    for shots in (1, 5, 20):
+        for method, mean in (
+            ("E-CLIP", 0.7),
+            ("linear probe", 0.55),
+            ("count-map probe", 0.3),
+            ("CLIP zero-shot", 0.22),
+        ):
+            values = mean + 0.02 * shots / 5 + rng.normal(0, 0.02, 1 if method == "CLIP zero-shot" else 5)
+            rows.append(
+                {
+                    "method": method, "setting": f"icons100, {shots} shots (simulated)", "mean": values.mean(),
+                    "sd": values.std(), "n": len(values), "chance": 0.01, "values": list(values),
+                }
+            )  # fmt: skip
+    return plots.accuracy_dots(pd.DataFrame(rows))
+
+
+def a_retrieval(rng):
+    labels = [[WORDS[(row + column) % 5] for column in range(6)] for row in range(4)]
+    return plots.retrieval(
+        ["accordion", "a sketch of a wheelchair", "sea horse", "something that goes fast"],
+        some_frames(rng, 4, 6),
+        rng.random((4, 6)) < 0.6,
+        labels,
+    )
+
+
+def a_confusions(rng):
+    pairs = [(WORDS[i % 5], WORDS[(i + 2) % 5], 9 - i, (9 - i) / 20) for i in range(7)]
+    return plots.confusions(pairs, some_frames(rng, 7))
+
+
+def a_pretrain_curve(rng):
+    step = np.arange(0, 5000, 50)
+    records = pd.DataFrame({"step": step})
+    for name, level in (("contrast", 5.5), ("class", 5), ("teacher", 0.9), ("relation", 1.5)):
+        records[name] = level * (0.3 + 0.7 * np.exp(-step / 1500)) + rng.normal(0, 0.02 * level, len(step))
+    records["val_top1"] = np.where(step % 500 == 0, 0.5 - 0.5 * np.exp(-step / 2000), np.nan)
+    records["val_top5"] = np.where(step % 500 == 0, 0.8 - 0.8 * np.exp(-step / 1500), np.nan)
+    return plots.pretrain_curve(records)
+
+
+FIGURES = [
+    a_still_and_events,
+    a_count_maps,
+    a_learning_curves,
+    a_accuracy_dots,
+    a_retrieval,
+    a_confusions,
+    a_pretrain_curve,
+]
+CURVES = [a_learning_curves, a_pretrain_curve]
+
+
+@pytest.fixture(params=FIGURES, ids=lambda make: make.__name__[2:])
+def figure(request, rng):
+    return request.param(rng)
+
+
+def texts(figure) -> str:
+    """Return all that is written in a figure, once it is drawn."""
+    figure.draw_without_rendering()
+    return "\n".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+def test_a_figure_has_a_title_and_fits_in_a_notebook(figure):
+    png = figure._repr_png_()
+    assert figure.get_suptitle()
+    assert len(png) <= LARGEST
+    assert max(Image.open(BytesIO(png)).size) <= 1000
+
+
+def test_a_figure_full_of_colors_is_made_to_fit(rng):
+    photo = rng.integers(0, 256, (180, 240, 3), dtype=np.uint8)
+    png = plots.still_and_events(photo, saccades(rng, 100), (180, 240))._repr_png_()
+    assert len(png) <= LARGEST
+
+
+def test_a_figure_is_the_same_each_time(figure, request, rng):
+    again = request.node.callspec.params["figure"](np.random.default_rng(0))
+    assert figure._repr_png_() == again._repr_png_()
+
+
+@pytest.mark.parametrize("make", CURVES, ids=lambda make: make.__name__[2:])
+def test_curves_name_their_axes_and_series(make, rng):
+    figure = make(rng)
+    assert all(axis.get_xlabel() and axis.get_ylabel() and axis.get_title() for axis in figure.axes)
+    assert figure.axes[1].get_legend() is not None
+
+
+def test_events_are_thinned_evenly_and_said_to_be(rng):
+    events = saccades(rng, 20_000)
+    written = texts(plots.still_and_events(still(), events, (180, 240), max_events=500))
+    assert "20,000 events, 500 shown" in written
+    assert f"ON ({np.count_nonzero(events['p']):,})" in written
+    assert "time (ms)" in written
+    assert "shown" not in texts(plots.still_and_events(still(), events[:400], (180, 240), max_events=500))
+
+
+def test_events_lie_where_they_are_with_y_downward():
+    events = np.array([(3, 4, 5000, True)], dtype=[("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")])
+    space = plots.still_and_events(still(), events, (10, 20)).axes[1]
+    assert [float(values[0]) for values in space.collections[0]._offsets3d] == [3, 5, 4]
+    assert space.get_zlim() == (10, 0)
+
+
+def test_no_events_are_no_error():
+    assert texts(plots.still_and_events(still(), saccades(np.random.default_rng(0), 0), (180, 240)))
+
+
+def test_missing_windows_are_marked(rng):
+    assert texts(a_count_maps(rng)).count("missing") == 5
+
+
+def test_dots_tell_mean_deviation_and_number_and_none_for_a_single_run(rng):
+    written = texts(a_accuracy_dots(rng))
+    assert "(n = 5)" in written
+    assert "(n = 1)" in written
+    assert written.count(" (n = 5)") == 9
+    assert len(re.findall(r"\d ± \d", written)) == 9
+
+
+def test_retrieved_recordings_are_marked_by_sign_and_frame():
+    figure = plots.retrieval(["a"], np.ones((1, 2, 3, 8, 8)), np.array([[True, False]]), [["a", "b"]])
+    assert [axis.get_xlabel()[0] for axis in figure.axes] == [plots.CHECK, plots.CROSS]
+    assert [axis.spines["left"].get_linestyle() for axis in figure.axes] == ["-", "--"]
+
+
+def test_confusions_may_be_none_and_need_no_examples():
+    assert texts(plots.confusions([]))
+    assert "3 (75%)" in texts(plots.confusions([("a", "b", 3, 0.75)]))
+
+
+def test_a_figure_does_not_depend_on_the_settings_of_a_notebook(rng):
+    from matplotlib import rc_context
+
+    plain = a_learning_curves(rng)._repr_png_()
+    with rc_context({"font.size": 20, "axes.spines.top": True, "axes.grid": True}):
+        assert a_learning_curves(rng)._repr_png_() == plain
+
+
+def test_plots_do_not_load_pyplot():
+    code = "import sys, eclip_lib.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
