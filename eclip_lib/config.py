@@ -69,6 +69,11 @@ class Checked:
         """Return the fields as plain values that JSON can hold."""
         return json.loads(json.dumps(asdict(self)))
 
+    @property
+    def id(self) -> str:
+        """Return 8 hex digits that name this config."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
+
     @classmethod
     def from_dict(cls, values: dict) -> "Checked":
         """Rebuild a config from `to_dict`.
@@ -249,11 +254,6 @@ class Run(Checked):
         super().__post_init__()
         if self.model.recipe != self.loss.recipe:
             raise ValueError(f"Run: model recipe {self.model.recipe!r} but loss recipe {self.loss.recipe!r}")
-
-    @property
-    def id(self) -> str:
-        """Return 8 hex digits that name this config."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)

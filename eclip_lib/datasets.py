@@ -16,7 +16,7 @@ import pandas as pd
 
 from eclip_lib.cache import atomic_path, cache_path, content_key
 from eclip_lib.camera import SaccadeCamera
-from eclip_lib.config import ASSETS, DataConfig
+from eclip_lib.config import ASSETS, ROOT, DataConfig
 from eclip_lib.events import Recording, read_events, write_events
 from eclip_lib.icons import Stills, icons100
 
@@ -142,9 +142,7 @@ def recorded(stills: Stills, index: int, camera: SaccadeCamera) -> Recording:
 def _load_n_mnist(cfg: DataConfig) -> EventData:
     if cfg.root is None:
         raise ValueError("data set n-mnist needs a root: the folder that holds Train/<digit>/<nnnnn>.bin")
-    root = Path(cfg.root).expanduser().resolve()
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}; root must hold Train/<digit>/<nnnnn>.bin")
+    root = find_folder(cfg.root)
     if cfg.subset is not None:
         raise ValueError(f"n-mnist has no subset {cfg.subset!r}; leave it out")
     table = _n_mnist_table(root, cfg.fold)
@@ -161,6 +159,20 @@ def _load_n_mnist(cfg: DataConfig) -> EventData:
         still=lambda index: np.repeat(images[table.source.iloc[index]][table.mnist.iloc[index]][..., None], 3, axis=2),
         key=content_key([cfg.dataset, str(root), list(table.file)]),
     )
+
+
+def find_folder(name: str) -> Path:
+    """Find a folder by its absolute path, or relative to the current folder or to the project's.
+
+    Raises:
+        FileNotFoundError: it is in neither place.
+    """
+    given = Path(name).expanduser()
+    places = [(base / given).resolve() for base in (Path.cwd(), ROOT)]
+    for place in places:
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(f"no folder {name!r}; looked for {' and '.join(map(str, dict.fromkeys(places)))}")
 
 
 def _n_mnist_table(root: Path, fold: int | None) -> pd.DataFrame:

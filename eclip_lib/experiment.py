@@ -4,11 +4,12 @@
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from eclip_lib.backbone import load_clip
 from eclip_lib.baselines import probe_scores, zero_shot_scores
@@ -17,6 +18,7 @@ from eclip_lib.config import Run
 from eclip_lib.datasets import load_dataset, split_dataset
 from eclip_lib.evaluation import class_scores, embed_events, image_retrieval, recognition
 from eclip_lib.inputs import FrameSet, frame_features, image_features, load_frames, summed_count_maps
+from eclip_lib.metrics import worst_confusions
 from eclip_lib.model import EClip
 from eclip_lib.results import LEDGER, append_row, provenance
 from eclip_lib.training import fit, seed_everything
@@ -96,6 +98,32 @@ class Experiment:
         labelled = (train, self.train.labels.numpy()), (val, self.val.labels.numpy())
         return probe_scores(*labelled, test, len(self.data.class_names))[0]
 
+    def retrieve(self, queries: Sequence[str], most: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Find the test recordings that score best for each free text; after `evaluate` of E-CLIP.
+
+        Returns:
+            rows of the test set, their class names, and whether that is the text asked for; each (Q, most), best first.
+        """
+        scores = class_scores(self.model, self.event_emb, queries)
+        rows = scores.topk(most, dim=0).indices.t().numpy()
+        names = self.names(self.test.labels.numpy()[rows])
+        return rows, names, names == np.array(queries)[:, None]
+
+    def show(self, rows: np.ndarray) -> np.ndarray:
+        """Return the first frame of test rows of any shape, `(..., 3, S, S)` in [0, 1]."""
+        return self.test.pixels[rows, 0] / np.float32(255)
+
+    def names(self, labels: np.ndarray | Tensor) -> np.ndarray:
+        """Return the class names of labels of any shape."""
+        return np.array(self.data.class_names)[np.asarray(labels)]
+
+    def confusions(self, most: int = 8) -> tuple[list[tuple], np.ndarray]:
+        """Return the worst confusions by name, and one misread recording of each; after `evaluate`."""
+        predicted, labels = self.scores.argmax(1), self.test.labels
+        pairs = worst_confusions(predicted, labels, most)
+        rows = [int(((labels == true) & (predicted == other)).nonzero()[0]) for true, other, *_ in pairs]
+        return [(*self.names([true, other]), *rest) for true, other, *rest in pairs], self.show(np.array(rows, int))
+
     def _row(self, metrics: dict[str, float]) -> dict:
         cfg = self.cfg
         return {
@@ -132,6 +160,11 @@ class Experiment:
             )
         append_row(row, ledger)
         return row
+
+
+def run_all(runs: Iterable[Run], ledger: Path = LEDGER) -> list[dict]:
+    """Do several runs behind one progress bar and return their rows."""
+    return [run(cfg, ledger) for cfg in tqdm(list(runs), desc="runs")]
 
 
 def run(cfg: Run, ledger: Path = LEDGER) -> dict:

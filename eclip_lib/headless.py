@@ -27,6 +27,7 @@ from nbconvert import HTMLExporter
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from eclip_lib.cache import atomic_path
 from eclip_lib.config import RUNS
 from eclip_lib.parameters import Parameter, declared_parameters
 
@@ -122,7 +123,7 @@ def run_notebook(path: Path | str, parameters: Mapping[str, Any] | None = None, 
         _execute(path, given, unfinished, verbose)
     executed = nbformat.read(notebook, as_version=4)
     html = to_page(executed, path)
-    with _kept(page) as unfinished:
+    with atomic_path(page) as unfinished:
         unfinished.write_text(html, encoding="utf-8")
     return RunResult(notebook, page, perf_counter() - started, result_table(executed))
 

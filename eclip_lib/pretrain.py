@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
@@ -20,10 +21,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from eclip_lib.augment import random_view, to_float
-from eclip_lib.config import PretrainConfig
-from eclip_lib.icons import TRAIN, Stills
+from eclip_lib.cache import cached_array, content_key
+from eclip_lib.config import ASSETS, PretrainConfig
+from eclip_lib.datasets import find_folder
+from eclip_lib.icons import TRAIN, Stills, load_stills
+from eclip_lib.teacher import NAME as TEACHER
+from eclip_lib.teacher import principal_targets, teacher_features
 from eclip_lib.vocabulary import used_merges, write_merges
 
+PRETRAIN_FILES = ("icons96_all.npz", "pretrain_extra.npz")
 # Every template some recipe or notebook uses, so that the tiny CLIP has met them; "{}" is the bare name.
 TEMPLATES = (
     "{}",
@@ -53,12 +59,34 @@ class PretrainData:
     extra: np.ndarray  # (N,) bool: a still of the wider set
 
 
-def gather_data(sets: list[Stills], features: list[np.ndarray], validation_family: str) -> PretrainData:
-    """Join sets of stills; keeps train families only and leaves out the validation family."""
-    from eclip_lib.teacher import principal_targets
+def training_sets(folder: str | None, most: int | None = None) -> list[tuple[Stills, np.ndarray]]:
+    """Return the stills of train families, set by set, each with the teacher's features (N, F), which are cached.
 
+    Args:
+        folder: holds `icons96_all.npz` and `pretrain_extra.npz`; None takes the embedded icons alone.
+        most: take so many stills of each set, evenly; None takes all.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ModuleNotFoundError: the extra `pretrain` is not installed.
+    """
+    paths = [ASSETS / "icons100.npz"] if folder is None else [find_folder(folder) / name for name in PRETRAIN_FILES]
+    return [_with_teacher(load_stills(path), most) for path in paths]
+
+
+def _with_teacher(stills: Stills, most: int | None) -> tuple[Stills, np.ndarray]:
+    stills = stills.select(stills.table.split == TRAIN)
+    if most is not None:
+        stills = stills.select(np.isin(np.arange(len(stills)), np.linspace(0, len(stills) - 1, most).astype(int)))
+    key = [TEACHER, content_key(b"".join(stills.encoded))]
+    images = [stills.image(i) for i in range(len(stills))]
+    return stills, cached_array("teacher_features", key, lambda: teacher_features(np.stack(images)))
+
+
+def gather_data(sets: list[tuple[Stills, np.ndarray]], validation_family: str) -> PretrainData:
+    """Join sets of stills and their teacher features; leaves out the validation family and stills without a name."""
     images, texts, classes_of, concepts, extra, kept = [], [], [], [], [], []
-    for position, (stills, feature) in enumerate(zip(sets, features, strict=True)):
+    for position, (stills, feature) in enumerate(sets):
         table = stills.table
         named = (table.cls != "") | (table.concept != "") | (table.caption != "")
         keep = np.flatnonzero((table.split == TRAIN) & (table.family != validation_family) & named)
@@ -378,6 +406,11 @@ def pretrain(
             run.save(folder / "state.pt")
             export_clip(run.average, tokenizer, cfg, folder)
             yield record
+
+
+def read_recipe(folder: Path = ASSETS / "eclip_tiny") -> tuple[dict, pd.DataFrame]:
+    """Return the recipe (config, test accuracy, provenance) and the learning curve that ship with the tiny CLIP."""
+    return json.loads((folder / "recipe.json").read_text()), pd.read_csv(folder / "curve.csv")
 
 
 def export_clip(clip: CLIP, tokenizer: SimpleTokenizer, cfg: PretrainConfig, folder: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import platform
 import subprocess
 import warnings
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -86,8 +87,19 @@ def read_results(path: Path | str = LEDGER) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def summarize(rows: pd.DataFrame, metric: str = "top1") -> pd.DataFrame:
+def read_published() -> pd.DataFrame:
+    """Read the tracked ledger of published batches."""
+    return read_results(PUBLISHED)
+
+
+def as_table(rows: pd.DataFrame | Sequence[dict]) -> pd.DataFrame:
+    """Return ledger rows as a table whose metrics are columns."""
+    return rows if isinstance(rows, pd.DataFrame) else pd.DataFrame([row | row["metrics"] for row in rows])
+
+
+def summarize(rows: pd.DataFrame | Sequence[dict], metric: str = "top1") -> pd.DataFrame:
     """Return mean, sd and n over seeds and folds of each method and protocol."""
+    rows = as_table(rows)
     keys = ["dataset", "simulated", "method", "protocol", "shots"]
     groups = rows.groupby(keys, dropna=False, sort=False)[metric]
     records = []
@@ -108,7 +120,23 @@ def setting(protocol: str, shots: float | None) -> str:
     return f"{int(shots)}-shot" if protocol == "few-shot" else protocol
 
 
-def result_table(rows: pd.DataFrame, metrics: tuple[str, ...] = ("top1", "top5")) -> pd.DataFrame:
+def summary_table(rows: pd.DataFrame | Sequence[dict], classes: int, metric: str = "top1") -> pd.DataFrame:
+    """Return what `plots.accuracy_dots` draws: a row a method and setting, as fractions, with chance."""
+    table = summarize(rows, metric)
+    table["method"] = table["method"].map(METHOD_NAMES)
+    table["setting"] = [
+        f"{data} ({'simulated' if simulated else 'real'})"
+        for data, simulated in zip(table.dataset, table.simulated, strict=True)
+    ]
+    return table.assign(chance=1 / classes)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Format a table for a terminal, a notebook and a README alike; cells stay as they are."""
+    return table.to_markdown(index=False, disable_numparse=True)
+
+
+def result_table(rows: pd.DataFrame | Sequence[dict], metrics: tuple[str, ...] = ("top1", "top5")) -> pd.DataFrame:
     """Return the table a reader sees: method, setting, and each metric in percent as mean ± sd over seeds or folds."""
     table = None
     for metric in metrics:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from eclip_lib.backbone import load_clip
 from eclip_lib.cache import atomic_path
-from eclip_lib.config import LossConfig, Run, TrainConfig
+from eclip_lib.config import ASSETS, LossConfig, Run, TrainConfig
 from eclip_lib.evaluation import class_scores, embed_events
 from eclip_lib.inputs import FrameSet
 from eclip_lib.losses import htca
@@ -168,8 +168,8 @@ def save_checkpoint(
         temporary.write_text(json.dumps(description, indent=1) + "\n")
 
 
-def load_checkpoint(folder: Path) -> tuple[EClip, Run, dict]:
-    """Rebuild a model in eval mode, its run and the rest of its description.
+def load_checkpoint(folder: Path = ASSETS / "eclip_tiny_events") -> tuple[EClip, Run, dict]:
+    """Rebuild a model in eval mode, its run and the rest of its description; without a folder, the embedded one.
 
     Raises:
         FileNotFoundError: the folder has no checkpoint.

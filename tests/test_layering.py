@@ -13,9 +13,9 @@ from eclip_lib.config import ROOT
 PACKAGE = "eclip_lib"
 LEVELS = [
     {"config", "events", "losses", "metrics", "parameters"},
-    {"ecm", "camera", "backbone", "cache", "results", "augment", "vocabulary", "icons"},
+    {"ecm", "camera", "backbone", "cache", "results", "augment", "vocabulary", "icons", "presets"},
     {"event_encoder", "prompts", "text_encoder", "datasets", "teacher"},
-    {"model", "baselines"},
+    {"model", "baselines", "inputs"},
     {"evaluation"},
     {"training", "pretrain"},
     {"experiment", "plots", "headless"},

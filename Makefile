@@ -1,0 +1,63 @@
+# `make` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+NOTEBOOK_TIMEOUT := 300# seconds a cell
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test lint test-unit test-notebooks test-slow lab clean
+
+export PIP_NO_INPUT := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(INSTALLED)  ## make .venv with the tested versions of everything (PYTHON=... picks another python3)
+
+demo: install  ## run the quickstart notebook at full size: a result table and a page to look at
+	@$(BIN)/eclip run notebooks/00_quickstart.ipynb -p size full
+
+test: lint test-unit test-notebooks  ## all quick tests: lint, unit tests, every notebook at smoke size
+
+lint: install  ## check style and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+test-unit: install  ## unit tests; those marked `data` need ECLIP_TEST_DATA=folder
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-notebooks: install  ## run every notebook at smoke size and compare its kept summary
+	$(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=$(NOTEBOOK_TIMEOUT) notebooks/
+
+test-slow: install  ## the tests that take minutes
+	$(BIN)/python -m pytest -q -m slow
+
+lab: install  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+clean:  ## remove runs/ (with all results in it) and caches, not .venv
+	rm -rf runs .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
+
+# Everything below makes the environment; the stamp is older than these files when it has to be renewed.
+define fail
+{ echo "make install: $(1)" >&2; exit 1; }
+endef
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null 2>&1 || $(call fail,no '$(PYTHON)' here. Install Python 3.11 or newer or name one: make install PYTHON=/path/to/python3)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  $(call fail,'$(PYTHON)' is not Python 3.11 or newer. Name a newer one: make install PYTHON=/path/to/python3)
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  $(call fail,'$(PYTHON)' lacks its venv module. On Debian and Ubuntu: apt install python3-venv)
+	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  $(PYTHON) -m venv --clear $(VENV) || $(call fail,could not make $(VENV); the lines above say why)
+	@echo "Installing into $(VENV); the first time takes some minutes (PyTorch is large) ..."
+	@quiet=-qq; if [ -t 1 ]; then quiet=; fi;  # progress for a reader, errors only for a log \
+	  $(BIN)/python -m pip install $$quiet -c constraints.txt -e '.[dev]' || \
+	  $(call fail,pip could not install everything; its lines above say why. Once that is mended: make install)
+	@touch $@

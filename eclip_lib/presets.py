@@ -1,0 +1,111 @@
+"""Settings that fit each data set, and the runs that the quickstart compares.
+
+A few plain choices -> `Run`s. Chosen on validation recordings, never on test ones.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from eclip_lib.config import ASSETS, DataConfig, FrameConfig, LossConfig, ModelConfig, Run, TrainConfig
+
+TINY = "eclip-tiny"
+QUERIES = ("guitar", "umbrella", "cat", "three", "seven", "zero")  # the first three that a data set has
+PROMPT_LENGTH = 4  # of a backbone with 36 patches; 16, the paper's, would be half as many tokens again
+METHODS = {
+    "icons100": ("clip-zero-shot", "linear-probe", "e-clip"),
+    "n-mnist": ("clip-zero-shot", "count-map-probe", "linear-probe", "e-clip"),
+}
+
+
+def image_size(backbone: str) -> int:
+    """Return the pixels a backbone sees, without building it."""
+    if backbone == TINY:
+        return json.loads((ASSETS / "eclip_tiny" / "open_clip_config.json").read_text())["model_cfg"]["vision_cfg"][
+            "image_size"
+        ]
+    import open_clip
+
+    config = open_clip.get_model_config(backbone)
+    if config is None:
+        raise ValueError(f"backbone {backbone!r} is neither {TINY!r} nor a model of open_clip")
+    return config["vision_cfg"]["image_size"]
+
+
+def quickstart_run(
+    dataset: str = "icons100",
+    data_root: str | None = None,
+    subset: str | None = None,
+    shots: int | None = 5,
+    recipe: str = "workbench",
+    backbone: str = "eclip-tiny",
+    pretrained: str | None = None,
+) -> Run:
+    """Return E-CLIP's run on a data set; on N-MNIST it tests on fold 0 and trains on all of the others.
+
+    Args:
+        dataset: id of the data set.
+        data_root: its folder, for recordings that are not embedded.
+        subset: a tracked subset of its classes.
+        shots: recordings a class; None trains on all.
+        recipe: "workbench" or "paper".
+        backbone: name for `load_clip`.
+        pretrained: weights for `load_clip`.
+    """
+    tiny, real = backbone == TINY, dataset == "n-mnist"
+    prompts = PROMPT_LENGTH if tiny else 16
+    shots, subset = (None, None) if real else (shots, subset)
+    protocol = "fine-tune" if shots is None else "few-shot"
+    return Run(
+        data=DataConfig(
+            dataset=dataset, root=data_root, subset=subset, protocol=protocol, shots=shots, fold=0 if real else None
+        ),
+        frames=FrameConfig(size=image_size(backbone), frames=3, color="count"),
+        model=ModelConfig(
+            recipe=recipe, backbone=backbone, pretrained=pretrained, event_prompts=prompts, context_length=prompts
+        ),
+        loss=LossConfig(recipe=recipe),
+        train=TrainConfig(
+            epochs=12,
+            flip=not real,  # a mirrored digit is another sign
+            tower_rate=2e-4 if tiny else 1e-5,
+        ),
+    )
+
+
+def comparison(base: Run, seeds: int = 2, folds: int = 1) -> dict[str, list[Run]]:
+    """Return the runs that a table compares, by method: one a seed, or on N-MNIST one a fold.
+
+    The methods see the same recordings and frames. Zero-shot has no training, hence no seeds: one run, or one a fold.
+    """
+    if base.data.dataset == "n-mnist":
+        repeats = [replace(base, data=replace(base.data, fold=fold)) for fold in range(folds)]
+    else:
+        repeats = [replace(base, train=replace(base.train, seed=seed)) for seed in range(seeds)]
+    runs = {method: [replace(run, method=method) for run in repeats] for method in METHODS[base.data.dataset]}
+    untrained = repeats if base.data.dataset == "n-mnist" else repeats[:1]
+    zero = [replace(run.data, protocol="zero-shot", shots=None) for run in untrained]
+    runs["clip-zero-shot"] = [
+        replace(run, method="clip-zero-shot", data=data) for run, data in zip(untrained, zero, strict=True)
+    ]
+    return runs
+
+
+def smoke(base: Run) -> Run:
+    """Shrink a run to seconds: five classes, two shots, one epoch; its rows are marked `smoke`."""
+    subset = "icons5" if base.data.dataset == "icons100" else None
+    data = replace(base.data, shots=2, protocol="few-shot", subset=subset)
+    return replace(base, smoke=True, data=data, train=replace(base.train, epochs=1, batch_size=8))
+
+
+def example(names: Sequence[str], labels: np.ndarray) -> int:
+    """Return the first position of a label whose class makes a good first picture."""
+    wanted = [label for label, name in enumerate(names) if name in QUERIES]
+    return int(np.flatnonzero(np.isin(labels, wanted))[0])
+
+
+def queries(names: Sequence[str], most: int = 3) -> list[str]:
+    """Return some class names to ask for."""
+    return [name for name in (*QUERIES, *names) if name in names][:most]

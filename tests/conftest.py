@@ -1,0 +1,40 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eclip_lib.backbone import load_clip
+from eclip_lib.events import EVENT_DTYPE, Recording
+
+
+@pytest.fixture(autouse=True)
+def private_runs(tmp_path, monkeypatch):
+    """No test reads or writes the user's own cache and ledger."""
+    monkeypatch.setattr("eclip_lib.cache.CACHE", tmp_path / "cache")
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def clip():
+    return load_clip()
+
+
+@pytest.fixture
+def recording():
+    """Return a seeded recording: 1,000 events on a sensor of 24 x 32 pixels."""
+    rng = np.random.default_rng(7)
+    events = np.zeros(1000, EVENT_DTYPE)
+    events["x"], events["y"] = rng.integers(0, 32, 1000), rng.integers(0, 24, 1000)
+    events["t"], events["p"] = np.sort(rng.integers(0, 300_000, 1000)), rng.random(1000) < 0.5
+    return Recording(events, (24, 32))
+
+
+@pytest.fixture
+def data_folder():
+    """Return the folder of real recordings, for tests marked `data`."""
+    folder = os.environ.get("ECLIP_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("needs ECLIP_TEST_DATA, the folder of real recordings")
+    return Path(folder)
