@@ -14,14 +14,14 @@ from tqdm.auto import tqdm
 from eclip_lib.backbone import load_clip
 from eclip_lib.baselines import probe_scores, zero_shot_scores
 from eclip_lib.cache import atomic_path
-from eclip_lib.config import Run
+from eclip_lib.config import ROOT, Run
 from eclip_lib.datasets import load_dataset, split_dataset
 from eclip_lib.evaluation import class_scores, embed_events, image_retrieval, recognition
 from eclip_lib.inputs import FrameSet, frame_features, image_features, load_frames, summed_count_maps
 from eclip_lib.metrics import worst_confusions
 from eclip_lib.model import EClip
 from eclip_lib.results import LEDGER, append_row, provenance
-from eclip_lib.training import fit, seed_everything
+from eclip_lib.training import fit, save_checkpoint, seed_everything
 
 
 class Experiment:
@@ -61,13 +61,15 @@ class Experiment:
     def _image_emb(self, side: np.ndarray) -> Tensor:
         return image_features(self.clip, self.data, side, self.cfg.model.clip_normalization)
 
-    def fit(self) -> Iterator[dict[str, float]]:
-        """Train E-CLIP, one record an epoch; nothing for zero-shot and for the other methods."""
+    def fit(self, watch: bool = True) -> Iterator[dict[str, float]]:
+        """Train E-CLIP, one record an epoch; nothing for zero-shot and for the other methods.
+
+        With `watch`, every record has the accuracy on the validation part; the weights are the same without.
+        """
         if self.model is not None and len(self.split.train):
             stills = self._image_emb(self.split.train)
-            yield from fit(
-                self.model, self.train, self.val, stills, self.data.class_names, self.cfg.train, self.cfg.loss
-            )
+            val = self.val if watch else None
+            yield from fit(self.model, self.train, val, stills, self.data.class_names, self.cfg.train, self.cfg.loss)
 
     def evaluate(self) -> dict:
         """Score the test recordings and return the ledger row, not yet written."""
@@ -97,6 +99,11 @@ class Experiment:
         train, val, test = features
         labelled = (train, self.train.labels.numpy()), (val, self.val.labels.numpy())
         return probe_scores(*labelled, test, len(self.data.class_names))[0]
+
+    def save(self, folder: str, row: dict) -> None:
+        """Keep E-CLIP's own weights and what is known of them (half precision), in a folder of the project."""
+        facts = {name: row[name] for name in ("run_id", "dataset", "metrics", "split_hash", "provenance")}
+        save_checkpoint(ROOT / folder, self.model, self.cfg, self.data.class_names, facts, half=True)
 
     def retrieve(self, queries: Sequence[str], most: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Find the test recordings that score best for each free text; after `evaluate` of E-CLIP.
@@ -174,6 +181,6 @@ def run(cfg: Run, ledger: Path = LEDGER) -> dict:
         ValueError, FileNotFoundError: something about the config or the data is wrong; nothing was written.
     """
     experiment = Experiment(cfg)
-    for _ in experiment.fit():
+    for _ in experiment.fit(watch=False):
         pass
     return experiment.write(experiment.evaluate(), Path(ledger))

@@ -21,10 +21,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from eclip_lib.augment import random_view, to_float
-from eclip_lib.cache import cached_array, content_key
+from eclip_lib.cache import atomic_path, cached_array, content_key
 from eclip_lib.config import ASSETS, PretrainConfig
 from eclip_lib.datasets import find_folder
 from eclip_lib.icons import TRAIN, Stills, load_stills
+from eclip_lib.results import provenance
 from eclip_lib.teacher import NAME as TEACHER
 from eclip_lib.teacher import principal_targets, teacher_features
 from eclip_lib.vocabulary import used_merges, write_merges
@@ -403,9 +404,34 @@ def pretrain(
             record = {"step": run.step, **{name: value / since for name, value in sums.items()}}
             record |= {f"val_{k}": v for k, v in zero_shot(run.average, tokenizer, validation, classes).items()}
             sums = {}
+            _append_record(folder / "curve.csv", record)
             run.save(folder / "state.pt")
             export_clip(run.average, tokenizer, cfg, folder)
             yield record
+
+
+def _append_record(path: Path, record: dict[str, float]) -> None:
+    """Append to the learning curve; steps that a killed run had recorded but not saved are taken out first."""
+    table = pd.DataFrame([record])
+    if path.is_file():
+        past = pd.read_csv(path)
+        table = pd.concat([past[past.step < record["step"]], table], ignore_index=True)
+    with atomic_path(path) as temporary:
+        table.round(4).to_csv(temporary, index=False)
+
+
+def write_recipe(folder: Path, cfg: PretrainConfig, data: PretrainData, test: dict[str, float], seconds: float) -> None:
+    """Write beside the weights what made them: config, data, teacher, accuracy on the test families, provenance."""
+    recipe = {
+        "id": cfg.id,
+        "config": cfg.to_dict(),
+        "data": {"stills": len(data.images), "classes": len(data.classes), "split": TRAIN},
+        "teacher": TEACHER,
+        "test": test,
+        "provenance": provenance(seconds),
+    }
+    with atomic_path(folder / "recipe.json") as temporary:
+        temporary.write_text(json.dumps(recipe, indent=1) + "\n")
 
 
 def read_recipe(folder: Path = ASSETS / "eclip_tiny") -> tuple[dict, pd.DataFrame]:

@@ -91,7 +91,7 @@ def batch_losses(
 def fit(
     model: EClip,
     train: FrameSet,
-    val: FrameSet,
+    val: FrameSet | None,
     image_emb: Float[Tensor, "N 2 D"],
     class_names: Sequence[str],
     cfg: TrainConfig,
@@ -99,13 +99,13 @@ def fit(
 ) -> Iterator[dict[str, float]]:
     """Train a model in place; yields a record after every epoch.
 
-    Each record has `epoch`, the mean `loss`, the mean of each term, and `val_top1`. The last epoch is the result: no
-    epoch is selected, so the validation part is for the eye alone.
+    Each record has `epoch`, the mean `loss`, the mean of each term, and with validation frames `val_top1`. The
+    last epoch is the result: no epoch is selected, so the validation part is for the eye alone.
 
     Args:
         model: trained in place.
         train: frames that train.
-        val: frames that are watched.
+        val: frames that are watched; None saves the time.
         image_emb: unit embeddings of the training stills and of their mirror images.
         class_names: the class list that labels index.
         cfg: how to train.
@@ -134,13 +134,11 @@ def fit(
                 sums[name] = sums.get(name, 0.0) + value.item() * len(rows)
             step += 1
         means = {name: value / len(train) for name, value in sums.items()}
-        scores = class_scores(model, embed_events(model, val), class_names)
-        yield {
-            "epoch": epoch,
-            "loss": means.pop("total"),
-            **means,
-            "val_top1": topk_accuracy(scores, val.labels, (1,))["top1"],
-        }
+        record = {"epoch": epoch, "loss": means.pop("total"), **means}
+        if val is not None:
+            scores = class_scores(model, embed_events(model, val), class_names)
+            record |= {"val_top1": topk_accuracy(scores, val.labels, (1,))["top1"]}
+        yield record
 
 
 def _step(model: EClip, optimizer: torch.optim.Optimizer, loss: Tensor, cfg: TrainConfig, where: str) -> None:

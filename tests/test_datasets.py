@@ -116,7 +116,9 @@ def test_n_mnist_folds_test_each_recording_once(tmp_path):
     tested = []
     for fold in range(5):
         data = load_dataset(DataConfig(dataset="n-mnist", root=str(root), protocol="fine-tune", shots=None, fold=fold))
-        split = split_dataset(data, DataConfig(dataset="n-mnist", root=str(root), protocol="fine-tune", shots=None, fold=fold), 0)
+        split = split_dataset(
+            data, DataConfig(dataset="n-mnist", root=str(root), protocol="fine-tune", shots=None, fold=fold), 0
+        )
         assert len(split.train) + len(split.val) + len(split.test) == 1000
         tested += [data.ids[i] for i in split.test]
     assert sorted(tested) == sorted(table.file)
@@ -151,7 +153,9 @@ def test_n_mnist_says_what_is_missing(tmp_path):
 @pytest.mark.data
 def test_real_n_mnist_pairs_with_its_stills(data_folder):
     """A digit's recording and its still cover the same place: their maps correlate."""
-    data = load_dataset(DataConfig(dataset="n-mnist", root=str(data_folder / "n-mnist"), protocol="fine-tune", shots=None, fold=0))
+    data = load_dataset(
+        DataConfig(dataset="n-mnist", root=str(data_folder / "n-mnist"), protocol="fine-tune", shots=None, fold=0)
+    )
     assert len(data) == 1000
     events, still = data.recording(0).events, data.still(0)[..., 0]
     counts = np.zeros((34, 34))

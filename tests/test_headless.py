@@ -81,7 +81,9 @@ def test_a_mistyped_value_is_refused_with_its_name_and_text(notebook, name, text
         parse_parameters(notebook, {name: text})
 
 
-@pytest.mark.parametrize("given", [{"epochs": 2.0}, {"flip": 1}, {"epochs": None}, {"rate": True}, {"size": "ful"}])
+@pytest.mark.parametrize(
+    "given", [{"epochs": 2.0}, {"flip": 1}, {"epochs": None}, {"epochs": True}, {"rate": True}, {"size": "ful"}]
+)
 def test_a_value_of_a_wrong_type_is_refused(notebook, given):
     with pytest.raises(ValueError, match=f"{next(iter(given))} = "):
         check_parameters(notebook, given)

@@ -33,7 +33,9 @@ def full(clip, **fields):
 
 def plain_mean(clip, frames, valid, normalize=True):
     frames = normalize_images(clip, frames) if normalize else frames
-    return torch.stack([F.normalize(clip.encode_image(f[v]).mean(0), dim=-1) for f, v in zip(frames, valid, strict=True)])
+    return torch.stack(
+        [F.normalize(clip.encode_image(f[v]).mean(0), dim=-1) for f, v in zip(frames, valid, strict=True)]
+    )
 
 
 def test_workbench_starts_as_clip(clip, frames, valid):
@@ -41,7 +43,9 @@ def test_workbench_starts_as_clip(clip, frames, valid):
     assert torch.allclose(model.encode_events(frames, valid), plain_mean(clip, frames, valid), atol=1e-5)
     text_emb = clip.encode_text(clip.tokenizer([f"A sketch image of a {n}." for n in NAMES]), normalize=True)
     assert torch.allclose(model.encode_text(NAMES), text_emb, atol=1e-5)
-    assert torch.allclose(model.encode_text(NAMES, model.encode_events(frames, valid)), text_emb.expand(4, -1, -1), atol=1e-5)
+    assert torch.allclose(
+        model.encode_text(NAMES, model.encode_events(frames, valid)), text_emb.expand(4, -1, -1), atol=1e-5
+    )
 
 
 def test_without_additions_the_paper_is_clip(clip, frames, valid):
@@ -99,10 +103,16 @@ def test_frames_of_a_sample_exchange_information(clip, frames, valid):
 
     assert first_frame_effect(model)[0] > 0
     steps = alone.event_encoder(normalize_images(clip, frames[:1]), valid[:1])
-    singles = [alone.event_encoder(normalize_images(clip, frames[:1]), torch.eye(3, dtype=torch.bool)[i : i + 1]) for i in range(3)]
+    singles = [
+        alone.event_encoder(normalize_images(clip, frames[:1]), torch.eye(3, dtype=torch.bool)[i : i + 1])
+        for i in range(3)
+    ]
     assert torch.allclose(steps, sum(singles) / 3, atol=1e-5)
     steps = model.event_encoder(normalize_images(clip, frames[:1]), valid[:1])
-    singles = [model.event_encoder(normalize_images(clip, frames[:1]), torch.eye(3, dtype=torch.bool)[i : i + 1]) for i in range(3)]
+    singles = [
+        model.event_encoder(normalize_images(clip, frames[:1]), torch.eye(3, dtype=torch.bool)[i : i + 1])
+        for i in range(3)
+    ]
     assert not torch.allclose(steps, sum(singles) / 3, atol=1e-4)
 
 
@@ -182,7 +192,7 @@ def test_bad_input_is_refused(clip, frames, valid):
         model.encode_events(frames * 255, valid)
     with pytest.raises(ValueError, match="sample 1 of the batch has no valid frame"):
         model.encode_events(frames, valid & torch.tensor([[True], [False], [True], [True]]))
-    with pytest.raises(ValueError, match="takes .* tokens"):
+    with pytest.raises(ValueError, match=r"takes .* tokens"):
         model.encode_text(["antidisestablishmentarianism " * 9])
     with pytest.raises(ValueError, match="do not belong to this model"):
         model.load_trained_state(EClip(ModelConfig(event_prompts=4), clip).trained_state())

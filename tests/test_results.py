@@ -64,7 +64,11 @@ def test_no_ledger_is_said(tmp_path):
 
 
 def test_tables_give_spread_and_n_and_say_simulated():
-    rows = [row(seed=0, top1=0.4), row(seed=1, top1=0.5), row("clip-zero-shot", top1=0.2, protocol="zero-shot", shots=None)]
+    rows = [
+        row(seed=0, top1=0.4),
+        row(seed=1, top1=0.5),
+        row("clip-zero-shot", top1=0.2, protocol="zero-shot", shots=None),
+    ]
     table = result_table(rows)
     assert table["top-1 %"].tolist() == ["45.0 ± 7.1 (n=2)", "20.0"]
     assert table["setting"].tolist() == ["5-shot", "zero-shot"]

@@ -1,0 +1,25 @@
+import re
+
+from eclip_lib.config import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_runs_and_recognizes_the_still():
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names = {}
+    exec(block, names)  # the reader is meant to paste it
+    assert names["words"][int(names["scores"].argmax())] == "envelope"
+    assert names["facts"]["metrics"]["n"] == 892
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_assets_are_small():
+    files = [path for path in (ROOT / "eclip_lib" / "assets").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 20e6
+    assert (ROOT / "eclip_lib" / "assets" / "eclip_tiny_events" / "model.safetensors").stat().st_size <= 5e6
