@@ -64,8 +64,8 @@ class Parameter:
 def declared_parameters(source: str) -> dict[str, Parameter]:
     """Return the parameters that a cell declares, by name and in its order.
 
-    Each is `name: type = literal`, the comment behind it being its help. A text parameter whose comment quotes words,
-    its default among them, takes one of these words only: `size: str = "smoke"  # "smoke" or "full"`.
+    Each is `name: type = literal`, the comment behind it being its help. A text parameter whose comment quotes two
+    words or more, its default among them, takes one of these only: `size: str = "smoke"  # "smoke" or "full"`.
 
     Raises:
         ValueError: the source is not made of such assignments.
@@ -97,7 +97,8 @@ def _parameter(statement: ast.stmt, comments: dict[int, str]) -> Parameter:
             raise ValueError(f"{ast.unparse(statement)!r} is not of the form 'name: type = literal'")
     told = comments.get(statement.end_lineno, "")
     quoted = tuple(re.findall(r'"([^"]*)"', told))
-    parameter = Parameter(name, _types(annotation), default, told, quoted if default in quoted else ())
+    choices = quoted if default in quoted and len(quoted) > 1 else ()
+    parameter = Parameter(name, _types(annotation), default, told, choices)
     parameter.check(default)
     return parameter
 

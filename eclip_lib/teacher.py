@@ -59,5 +59,5 @@ def principal_targets(features: np.ndarray) -> Tensor:
     """
     x = torch.from_numpy(features).double()
     x = x - x.mean(0)
-    _, _, directions = torch.pca_lowrank(x, q=min(COMPONENTS, *x.shape), center=False, niter=4)
-    return F.normalize(x @ directions, dim=-1).float()
+    _, directions = torch.linalg.eigh(x.t() @ x)  # by rising eigenvalue
+    return F.normalize(x @ directions[:, -min(COMPONENTS, *x.shape) :], dim=-1).float()

@@ -126,6 +126,19 @@ def test_what_is_no_annotated_literal_is_no_parameter(source):
         declared_parameters(source)
 
 
+@pytest.mark.parametrize(
+    ("comment", "choices"),
+    [
+        ('"a" (quick) or "b"', ("a", "b")),
+        ('"a", or None for all', ()),
+        ('or "b" and the like', ()),
+        ('"b" and "c" would be others', ()),
+    ],
+)
+def test_choices_are_the_quoted_words_when_the_default_is_among_them(comment, choices):
+    assert declared_parameters(f'name: str = "a"  # {comment}')["name"].choices == choices
+
+
 def test_a_run_uses_the_values_in_the_folder_of_the_notebook_with_this_python(tmp_path, runs, monkeypatch):
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))  # a kernel of the same name that is not ours
     spec = tmp_path / "jupyter" / "kernels" / "python3" / "kernel.json"

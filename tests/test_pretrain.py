@@ -109,7 +109,6 @@ def test_what_ships_has_recipe_and_curve():
     assert curve.step.is_monotonic_increasing and curve.step.iloc[-1] == recipe["config"]["steps"]
 
 
-@pytest.mark.slow
 def test_the_shipped_accuracy_is_the_measured_one(clip):
     icons = icons100()
     test = icons.select(icons.table.split == "test")
