@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -40,8 +40,7 @@ def cache_path(kind: str, key: Any, suffix: str) -> Path:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path in the same folder; it becomes `path` when the block ends well and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, prefix=".", suffix=path.suffix, delete=False) as file:
-        temporary = Path(file.name)
+    temporary = path.with_name(f".{path.stem}-{uuid4().hex}{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)  # noqa: PTH105  the one call that is atomic by contract

@@ -309,7 +309,7 @@ def _read_n_imagenet(data: np.ndarray, sensor_size: Size | None) -> tuple[np.nda
 
 
 def _read_compact(part: dict[str, np.ndarray], sensor_size: Size | None) -> tuple[np.ndarray, Size]:
-    """Undo `_compact_columns`."""
+    """Undo `_write_compact`."""
     header, n = part["header"], part["x"].size
     if header.shape != (4,) or header[0] != COMPACT_VERSION:
         raise ValueError(
@@ -382,21 +382,17 @@ def _write_atis_bin(file: BinaryIO, recording: Recording) -> None:
 
 
 def _write_compact(file: BinaryIO, recording: Recording) -> None:
-    """Write our own archive."""
-    np.savez(file, **_compact_columns(recording))
-
-
-def _compact_columns(recording: Recording) -> dict[str, np.ndarray]:
-    """Return the arrays of our archive, each in the smallest type that holds it."""
+    """Write our own archive, each array in the smallest type that holds it."""
     events, (height, width) = recording.events, recording.sensor_size
     start, kind = (int(events["t"][0]), np.uint32) if recording.duration < 1 << 32 else (0, np.int64)
-    return {
-        "header": np.array([COMPACT_VERSION, height, width, start], np.int64),
-        "x": events["x"].astype(np.min_scalar_type(width - 1)),
-        "y": events["y"].astype(np.min_scalar_type(height - 1)),
-        "t": (events["t"] - start).astype(kind),
-        "p": np.packbits(events["p"]),
-    }
+    np.savez(
+        file,
+        header=np.array([COMPACT_VERSION, height, width, start], np.int64),
+        x=events["x"].astype(np.min_scalar_type(width - 1)),
+        y=events["y"].astype(np.min_scalar_type(height - 1)),
+        t=(events["t"] - start).astype(kind),
+        p=np.packbits(events["p"]),
+    )
 
 
 _WRITERS: dict[str, Callable[[BinaryIO, Recording], None]] = {".npz": _write_compact, ".bin": _write_atis_bin}

@@ -63,7 +63,7 @@ def query_conditioned(
 
     Source: our choice (recipe `workbench`).
     """
-    logits = scale * torch.einsum("bd,bud->bu", event_emb, text_emb)
+    logits = scale * torch.einsum("bd,bkd->bk", event_emb, text_emb)
     classes = torch.arange(text_emb.shape[1], device=index.device)
     return symmetric_cross_entropy(logits, index[:, None] == classes[None])
 

@@ -3,7 +3,6 @@
 Stills (train families only) -> records of training -> a folder that open_clip loads (config, weights, merge list).
 """
 
-import json
 import math
 from collections.abc import Iterator
 from copy import deepcopy
@@ -17,7 +16,6 @@ import torch.nn.functional as F
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from eclip_lib.augment import random_view, to_float
@@ -25,9 +23,9 @@ from eclip_lib.cache import atomic_path, cached_array, content_key
 from eclip_lib.config import ASSETS, PretrainConfig
 from eclip_lib.datasets import find_folder
 from eclip_lib.icons import TRAIN, Stills, load_stills
-from eclip_lib.results import provenance
 from eclip_lib.teacher import NAME as TEACHER
 from eclip_lib.teacher import principal_targets, teacher_features
+from eclip_lib.tiny_clip import export_clip, init_mimetic, model_config
 from eclip_lib.vocabulary import used_merges, write_merges
 
 PRETRAIN_FILES = ("icons96_all.npz", "pretrain_extra.npz")
@@ -57,6 +55,12 @@ class PretrainData:
     classes: list[str]
     targets: Tensor  # (N, P) unit teacher features
     prototypes: Tensor  # (G, P) the mean of each group, at unit length
+
+    @property
+    def facts(self) -> dict:
+        """Return what a recipe tells of its data."""
+        return {"stills": len(self.images), "classes": len(self.classes), "split": TRAIN, "teacher": TEACHER}
+
     extra: np.ndarray  # (N,) bool: a still of the wider set
 
 
@@ -120,27 +124,6 @@ def write_vocabulary(path: Path, data: PretrainData) -> None:
     """Write the merge list that the captions, the class names and the templates need."""
     texts = [text for names in data.texts for text in names] + list(TEMPLATES) + list("abcdefghijklmnopqrstuvwxyz")
     write_merges(path, used_merges(texts))
-
-
-def model_config(cfg: PretrainConfig, vocab_size: int) -> dict:
-    """Return open_clip's own `model_cfg` of the tiny CLIP."""
-    return {
-        "embed_dim": cfg.embed_dim,
-        "vision_cfg": {
-            "image_size": cfg.image_size,
-            "patch_size": cfg.patch_size,
-            "width": cfg.width,
-            "layers": cfg.layers,
-            "head_width": cfg.width // cfg.heads,
-        },
-        "text_cfg": {
-            "context_length": cfg.context_length,
-            "vocab_size": vocab_size,
-            "width": cfg.text_width,
-            "heads": cfg.heads,
-            "layers": cfg.text_layers,
-        },
-    }
 
 
 class TextSampler:
@@ -258,36 +241,6 @@ def learning_rate(step: int, cfg: PretrainConfig) -> float:
         return cfg.learning_rate * (step + 1) / cfg.warmup
     progress = (step - cfg.warmup) / max(1, cfg.steps - cfg.warmup)
     return cfg.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-
-@torch.no_grad()
-def init_mimetic(clip: CLIP) -> None:
-    """Start the image tower where trained ViTs end up, which saves a small one most of its early training.
-
-    Positions start as 2-D sines and cosines; in every head, queries and keys start as W_q^T W_k ~ 0.7 Z + 0.7 I
-    (tokens look at tokens of like content and place), values and output as W_o W_v ~ 0.4 Z - 0.4 I, with Z random.
-    Source: Trockman and Kolter, "Mimetic initialization of self-attention layers", 2023; our choice.
-    """
-    visual = clip.visual
-    width, heads = visual.conv1.out_channels, visual.transformer.resblocks[0].attn.num_heads
-    rows, columns = visual.grid_size
-    frequency = 1 / 100 ** (torch.arange(width // 4) / (width // 4))
-    place = [torch.arange(n)[:, None] * frequency for n in (rows, columns)]
-    waves = [torch.cat([p.sin(), p.cos()], 1) for p in place]  # (rows, D/2), (columns, D/2)
-    grid = torch.cat([waves[0][:, None].expand(-1, columns, -1), waves[1][None].expand(rows, -1, -1)], 2)
-    visual.positional_embedding[1:] = 0.3 * grid.flatten(0, 1)
-    for block in visual.transformer.resblocks:
-        query, key, value = block.attn.in_proj_weight.chunk(3)
-        block.attn.in_proj_bias.zero_()
-        for head in range(heads):
-            part = slice(head * width // heads, (head + 1) * width // heads)
-            u, s, v = torch.linalg.svd(0.7 * torch.randn(width, width) / width**0.5 + 0.7 * torch.eye(width))
-            rank = width // heads
-            query[part] = (u[:, :rank] * s[:rank].sqrt()).t()
-            key[part] = s[:rank].sqrt()[:, None] * v[:rank]
-        u, s, v = torch.linalg.svd(0.4 * torch.randn(width, width) / width**0.5 - 0.4 * torch.eye(width))
-        block.attn.out_proj.weight.copy_(u * s.sqrt())
-        value.copy_(s.sqrt()[:, None] * v)
 
 
 class Pretraining:
@@ -418,34 +371,3 @@ def _append_record(path: Path, record: dict[str, float]) -> None:
         table = pd.concat([past[past.step < record["step"]], table], ignore_index=True)
     with atomic_path(path) as temporary:
         table.round(4).to_csv(temporary, index=False)
-
-
-def write_recipe(folder: Path, cfg: PretrainConfig, data: PretrainData, test: dict[str, float], seconds: float) -> None:
-    """Write beside the weights what made them: config, data, teacher, accuracy on the test families, provenance."""
-    recipe = {
-        "id": cfg.id,
-        "config": cfg.to_dict(),
-        "data": {"stills": len(data.images), "classes": len(data.classes), "split": TRAIN},
-        "teacher": TEACHER,
-        "test": test,
-        "provenance": provenance(seconds),
-    }
-    with atomic_path(folder / "recipe.json") as temporary:
-        temporary.write_text(json.dumps(recipe, indent=1) + "\n")
-
-
-def read_recipe(folder: Path = ASSETS / "eclip_tiny") -> tuple[dict, pd.DataFrame]:
-    """Return the recipe (config, test accuracy, provenance) and the learning curve that ship with the tiny CLIP."""
-    return json.loads((folder / "recipe.json").read_text()), pd.read_csv(folder / "curve.csv")
-
-
-def export_clip(clip: CLIP, tokenizer: SimpleTokenizer, cfg: PretrainConfig, folder: Path) -> None:
-    """Write open_clip's folder format: `open_clip_config.json` and half-precision `open_clip_model.safetensors`."""
-    weights = {name: value.detach().half().contiguous() for name, value in clip.state_dict().items()}
-    save_file(weights, folder / "model.tmp")
-    (folder / "model.tmp").replace(folder / "open_clip_model.safetensors")
-    config = {
-        "model_cfg": model_config(cfg, tokenizer.vocab_size),
-        "preprocess_cfg": {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD},
-    }
-    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=1) + "\n")

@@ -124,11 +124,7 @@ def fit(
         for rows in torch.randperm(len(train)).split(cfg.batch_size):
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * schedule(step, steps, cfg.warmup)
-            mirror = cfg.flip and torch.rand(()).item() < 0.5
-            frames = shift_frames(train.frames(rows), cfg.shift)
-            frames = frames.flip(-1) if mirror else frames
-            batch = (frames, train.valid[rows], train.labels[rows], image_emb[rows, int(mirror)])
-            losses = batch_losses(model, *batch, class_names, loss)
+            losses = batch_losses(model, *draw_batch(train, image_emb, rows, cfg), class_names, loss)
             _step(model, optimizer, losses["total"], cfg, f"epoch {epoch}, recordings {rows.tolist()[:5]}...")
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value.item() * len(rows)
@@ -139,6 +135,16 @@ def fit(
             scores = class_scores(model, embed_events(model, val), class_names)
             record |= {"val_top1": topk_accuracy(scores, val.labels, (1,))["top1"]}
         yield record
+
+
+def draw_batch(
+    train: FrameSet, image_emb: Float[Tensor, "N 2 D"], rows: Tensor, cfg: TrainConfig
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return frames, valid, labels and still embeddings of some rows; frames and stills are mirrored together."""
+    mirror = cfg.flip and torch.rand(()).item() < 0.5
+    frames = shift_frames(train.frames(rows), cfg.shift)
+    frames = frames.flip(-1) if mirror else frames
+    return frames, train.valid[rows], train.labels[rows], image_emb[rows, int(mirror)]
 
 
 def _step(model: EClip, optimizer: torch.optim.Optimizer, loss: Tensor, cfg: TrainConfig, where: str) -> None:

@@ -14,7 +14,7 @@ PACKAGE = "eclip_lib"
 LEVELS = [
     {"config", "events", "losses", "metrics", "parameters"},
     {"ecm", "camera", "backbone", "cache", "results", "augment", "vocabulary", "icons", "presets"},
-    {"event_encoder", "prompts", "text_encoder", "datasets", "teacher"},
+    {"event_encoder", "prompts", "text_encoder", "datasets", "teacher", "tiny_clip"},
     {"model", "baselines", "inputs"},
     {"evaluation"},
     {"training", "pretrain"},

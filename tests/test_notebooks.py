@@ -56,7 +56,9 @@ def node_complaint(node: ast.AST) -> str | None:
 def code_complaints(cell) -> list[str]:
     """Check what a code cell does, and its length; a line of IPython's own is not looked into."""
     lines = [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    long = [f"a cell of {len(lines)} lines: {lines[0]}"] if len(lines) > LINES else []
+    long = (
+        [f"a cell of {len(lines)} lines: {lines[0]}"] if len(lines) > LINES and PARAMETERS_TAG not in tags(cell) else []
+    )
     tree = ast.parse("\n".join(line for line in lines if not line.startswith(("%", "!"))))
     return long + [complaint for complaint in map(node_complaint, ast.walk(tree)) if complaint]
 

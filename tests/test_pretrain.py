@@ -12,10 +12,10 @@ from eclip_lib.pretrain import (
     encode_short_text,
     gather_data,
     pretrain,
-    read_recipe,
     relation_loss,
     zero_shot,
 )
+from eclip_lib.tiny_clip import read_recipe
 from eclip_lib.vocabulary import used_merges, write_merges
 
 CFG = PretrainConfig(steps=4, batch=16, width=32, layers=1, heads=2, text_width=32, text_layers=1, embed_dim=16)
