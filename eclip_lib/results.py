@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from eclip_lib.config import ROOT, RUNS
-from eclip_lib.metrics import mean_sd
+from eclip_lib.metrics import mean_sd, paired_interval
 
 LEDGER = RUNS / "results.jsonl"
 PUBLISHED = ROOT / "reports" / "results.jsonl"
@@ -152,3 +152,25 @@ def result_table(rows: pd.DataFrame | Sequence[dict], metrics: tuple[str, ...] =
             )
         table[f"{metric.replace('top', 'top-')} %"] = cells
     return table
+
+
+def paired_gains(rows: pd.DataFrame | Sequence[dict], metric: str = "top1") -> pd.DataFrame:
+    """Return by how many points E-CLIP is ahead of each method that ran on the same seeds and folds.
+
+    Returns:
+        A row for each data set and opponent with at least two pairs: the mean difference in points, and its 95 % t
+        interval over the pairs.
+    """
+    rows = as_table(rows)
+    lines = []
+    for (dataset, shots), part in rows.groupby(["dataset", "shots"], dropna=False):
+        repeats = part.set_index(["seed", part.fold.fillna(-1)])
+        ours = repeats[repeats.method == "e-clip"][metric]
+        for method, theirs in repeats[repeats.method != "e-clip"].groupby("method", sort=False):
+            gains = (ours - theirs[metric]).dropna()
+            if len(gains) > 1:
+                mean, low, high = (f"{100 * value:+.1f}" for value in paired_interval(gains.tolist()))
+                where = dataset if pd.isna(shots) else f"{dataset}, {setting('few-shot', shots)}"
+                cells = (where, METHOD_NAMES[method], mean, f"{low} to {high}", len(gains))
+                lines.append(dict(zip(("data", "E-CLIP ahead of", "points", "95 % interval", "n"), cells, strict=True)))
+    return pd.DataFrame(lines)

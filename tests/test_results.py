@@ -4,7 +4,7 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 
-from eclip_lib.results import append_row, as_table, provenance, read_results, result_table, summary_table
+from eclip_lib.results import append_row, as_table, paired_gains, provenance, read_results, result_table, summary_table
 
 
 def row(method="e-clip", seed=0, top1=0.5, **more):
@@ -76,6 +76,24 @@ def test_tables_give_spread_and_n_and_say_simulated():
     dots = summary_table(rows, classes=100)
     assert np.allclose(dots["values"][0], [0.4, 0.5]) and dots.chance[0] == 0.01
     assert as_table(rows).shape[0] == 3
+
+
+def test_gains_are_paired_by_seed_and_fold():
+    """Opponents that vary with the seed as E-CLIP does: the difference has no spread."""
+    rows = [
+        row(m, s, 0.3 + 0.1 * s + (0.05 if m == "e-clip" else 0), fold=None)
+        for m in ("e-clip", "linear-probe")
+        for s in (2, 0, 1)
+    ]
+    rows.append(row("clip-zero-shot", 0, 0.2, protocol="zero-shot", shots=None, fold=None))  # has no pairs
+    (gain,) = paired_gains(rows).to_dict("records")
+    assert gain == {
+        "data": "icons100, 5-shot",
+        "E-CLIP ahead of": "linear probe, frozen CLIP",
+        "points": "+5.0",
+        "95 % interval": "+5.0 to +5.0",
+        "n": 3,
+    }
 
 
 def test_provenance_is_plain():
