@@ -12,9 +12,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
-from eclip_lib.config import ASSETS
+from eclip_lib.config import ASSETS, TINY
 
-TINY = "eclip-tiny"
 RANDOM = "random"
 
 

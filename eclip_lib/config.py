@@ -11,6 +11,7 @@ from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 ASSETS = Path(__file__).parent / "assets"
+TINY = "eclip-tiny"  # the embedded CLIP, among the names of backbones
 
 
 def _project_root() -> Path:
@@ -149,7 +150,7 @@ class ModelConfig(Checked):
     """
 
     recipe: Recipe = "workbench"
-    backbone: str = "eclip-tiny"
+    backbone: str = TINY
     pretrained: str | None = None  # open_clip tag or local file; eclip-tiny needs none
     temporal_embedding: bool = True
     cross_frame_prompts: bool = True

@@ -39,8 +39,16 @@ class Stills:
         return len(self.encoded)
 
     def image(self, index: int) -> np.ndarray:
-        """Decode one still to uint8 `(H, W, 3)`, on white."""
-        return decode_image(self.encoded[index])
+        """Decode one still to uint8 `(H, W, 3)`, on white.
+
+        Raises:
+            ValueError: its bytes are no image.
+        """
+        try:
+            return decode_image(self.encoded[index])
+        except OSError as error:
+            row = self.table.iloc[index]
+            raise ValueError(f"still {index} ({row.vendor}/{row.source_name}) is not an image: {error}") from error
 
     def select(self, mask: np.ndarray) -> "Stills":
         """Keep the stills where `mask` is True, in order."""

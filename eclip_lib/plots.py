@@ -84,7 +84,7 @@ def still_and_events(
     space.set(xlabel="x (pixels)", zlabel="y (pixels)", xlim=(0, width), zlim=(height, 0))
     space.set_ylabel("time (ms)", labelpad=10)
     space.yaxis.set_major_locator(MaxNLocator(nbins=4))
-    space.set_box_aspect((width / height, 1.6, 1), zoom=0.9)
+    space.set_box_aspect((width / height, 1.6, 1), zoom=0.82)
     thinned = f", {len(shown):,} shown" if len(shown) < len(events) else ""
     space.set_title(f"{len(events):,} events{thinned}")
     space.legend(loc="upper left", markerscale=5, handletextpad=0.1)
@@ -229,7 +229,7 @@ def pretrain_curve(records: pd.DataFrame) -> Figure:
     for name, color in zip(terms, SERIES, strict=False):
         part = records.dropna(subset=[name])
         loss.plot(part["step"], part[name], color=color, linewidth=1.2, label=name)
-    loss.set(title="Terms of the loss, unweighted", ylabel="loss", yscale="log")
+    loss.set(title="Terms of the loss, weighted", ylabel="loss", yscale="log")
     _plain_log(loss.yaxis)
     loss.legend(loc="best", ncols=2)
     for name, label, color in (("val_top1", "top-1", BLUE), ("val_top5", "top-5", ORANGE)):
@@ -246,7 +246,7 @@ def _two_panels(title: str, xlabel: str) -> tuple[Figure, Sequence[Axes]]:
     panels = figure.subplots(1, 2)
     for axis in panels:
         axis.set_xlabel(xlabel)
-        axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
         axis.grid(axis="y", color="#DDDDDD", linewidth=0.6)
     figure.suptitle(title)
     return figure, panels

@@ -9,9 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from eclip_lib.config import ASSETS, DataConfig, FrameConfig, LossConfig, ModelConfig, Run, TrainConfig
+from eclip_lib.config import ASSETS, TINY, DataConfig, FrameConfig, LossConfig, ModelConfig, Run, TrainConfig
 
-TINY = "eclip-tiny"
 QUERIES = ("guitar", "umbrella", "cat", "three", "seven", "zero")  # the first three that a data set has
 PROMPT_LENGTH = 4  # of a backbone with 36 patches; 16, the paper's, would be half as many tokens again
 METHODS = {
@@ -40,7 +39,7 @@ def quickstart_run(
     subset: str | None = None,
     shots: int | None = 5,
     recipe: str = "workbench",
-    backbone: str = "eclip-tiny",
+    backbone: str = TINY,
     pretrained: str | None = None,
 ) -> Run:
     """Return E-CLIP's run on a data set; on N-MNIST it tests on fold 0 and trains on all of the others.

@@ -13,19 +13,19 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
 from eclip_lib.augment import random_view, to_float
+from eclip_lib.backbone import normalize_images
 from eclip_lib.cache import atomic_path, cached_array, content_key
 from eclip_lib.config import ASSETS, PretrainConfig
 from eclip_lib.datasets import find_folder
 from eclip_lib.icons import TRAIN, Stills, load_stills
 from eclip_lib.teacher import NAME as TEACHER
 from eclip_lib.teacher import principal_targets, teacher_features
-from eclip_lib.tiny_clip import export_clip, init_mimetic, model_config
+from eclip_lib.tiny_clip import build_clip, export_clip
 from eclip_lib.vocabulary import used_merges, write_merges
 
 PRETRAIN_FILES = ("icons96_all.npz", "pretrain_extra.npz")
@@ -165,12 +165,6 @@ def encode_short_text(clip: CLIP, tokens: Tensor) -> Tensor:
     return F.normalize(x @ clip.text_projection, dim=-1)
 
 
-def normalize_images(images: Tensor) -> Tensor:
-    """Apply CLIP's own mean and standard deviation to images in [0, 1]."""
-    mean, std = (images.new_tensor(values).view(3, 1, 1) for values in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD))
-    return (images - mean) / std
-
-
 def soft_cross_entropy(logits: Tensor, same: Tensor) -> Tensor:
     """Cross-entropy against the uniform distribution over each row's positives `same` (bool)."""
     target = same.float() / same.sum(1, keepdim=True)
@@ -188,7 +182,7 @@ def pretrain_losses(
     clip: CLIP, head: nn.Module, data: PretrainData, picks: np.ndarray, views: Tensor, texts: tuple, cfg: PretrainConfig
 ) -> dict[str, Tensor]:
     """Return every weighted term of one step and their total."""
-    image_emb = F.normalize(clip.visual(normalize_images(views)), dim=-1)
+    image_emb = F.normalize(clip.visual(normalize_images(clip, views)), dim=-1)
     text_emb, class_emb = (encode_short_text(clip, tokens) for tokens in texts)
     scale = clip.logit_scale.exp().clamp(max=100)
     same = torch.from_numpy(data.group[picks][:, None] == data.group[picks][None])
@@ -228,7 +222,9 @@ def zero_shot(clip: CLIP, tokenizer: SimpleTokenizer, stills: Stills, classes: t
     label = torch.tensor([classes.index(name) for name in stills.table.cls])
     text_emb = clip.encode_text(tokenizer(list(classes)), normalize=True)
     parts = [
-        clip.encode_image(normalize_images(F.interpolate(to_float(part), (size, size), mode="area")), normalize=True)
+        clip.encode_image(
+            normalize_images(clip, F.interpolate(to_float(part), (size, size), mode="area")), normalize=True
+        )
         for part in images.split(256)
     ]
     ranked = (torch.cat(parts) @ text_emb.t()).topk(5, dim=1).indices == label[:, None]
@@ -250,8 +246,7 @@ class Pretraining:
         """Build a fresh run from its seed."""
         torch.manual_seed(cfg.seed)
         self.cfg, self.data, self.tokenizer, self.step = cfg, data, tokenizer, 0
-        self.clip = CLIP(**model_config(cfg, tokenizer.vocab_size))
-        init_mimetic(self.clip)
+        self.clip = build_clip(cfg, tokenizer.vocab_size)
         self.clip.visual.patch_dropout = type(self)._dropout(cfg.patch_dropout)
         target = data.targets.shape[1]
         self.head = nn.Sequential(nn.Linear(cfg.embed_dim, 2 * target), nn.GELU(), nn.Linear(2 * target, target))

@@ -17,6 +17,8 @@ from eclip_lib.cache import atomic_path
 from eclip_lib.config import ASSETS, PretrainConfig
 from eclip_lib.results import provenance
 
+PREPROCESS = {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD}
+
 
 def model_config(cfg: PretrainConfig, vocab_size: int) -> dict:
     """Return open_clip's own `model_cfg` of the tiny CLIP."""
@@ -69,6 +71,14 @@ def init_mimetic(clip: CLIP) -> None:
         value.copy_(s.sqrt()[:, None] * v)
 
 
+def build_clip(cfg: PretrainConfig, vocab_size: int) -> CLIP:
+    """Build an untrained tiny CLIP; the caller seeds torch."""
+    clip = CLIP(**model_config(cfg, vocab_size))
+    clip.visual.preprocess_cfg = PREPROCESS
+    init_mimetic(clip)
+    return clip
+
+
 def export_clip(clip: CLIP, tokenizer: SimpleTokenizer, cfg: PretrainConfig, folder: Path) -> None:
     """Write open_clip's folder format: `open_clip_config.json` and half-precision `open_clip_model.safetensors`."""
     weights = {name: value.detach().half().contiguous() for name, value in clip.state_dict().items()}
@@ -76,7 +86,7 @@ def export_clip(clip: CLIP, tokenizer: SimpleTokenizer, cfg: PretrainConfig, fol
         save_file(weights, temporary)
     config = {
         "model_cfg": model_config(cfg, tokenizer.vocab_size),
-        "preprocess_cfg": {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD},
+        "preprocess_cfg": PREPROCESS,
     }
     with atomic_path(folder / "open_clip_config.json") as temporary:
         temporary.write_text(json.dumps(config, indent=1) + "\n")

@@ -82,6 +82,15 @@ def test_a_recording_is_simulated_once():
         assert np.array_equal(recorded(stills, 5, camera).events, first.events)
 
 
+def test_a_still_that_is_no_image_is_named():
+    stills = icons100().select(np.arange(4187) < 2)
+    broken = replace(stills, encoded=(stills.encoded[0], b"RIFF no image"))
+    with pytest.raises(ValueError, match=r"still 1 \(\w+/.*\) is not an image"):
+        broken.image(1)
+    with pytest.raises(ValueError, match="is not an image"):
+        recorded(broken, 1, SaccadeCamera())
+
+
 def test_files_of_stills_are_checked(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file of stills"):
         load_stills(tmp_path / "none.npz")
