@@ -58,6 +58,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  $(PYTHON) -m venv --clear $(VENV) || $(call fail,could not make $(VENV); the lines above say why)
 	@echo "Installing into $(VENV); the first time takes some minutes (PyTorch is large) ..."
 	@quiet=-qq; if [ -t 1 ]; then quiet=; fi;  # progress for a reader, errors only for a log \
-	  $(BIN)/python -m pip install $$quiet -c constraints.txt -e '.[dev]' || \
+	  $(BIN)/python -m pip install $$quiet -c constraints.txt -e '.[dev,pretrain]' || \
 	  $(call fail,pip could not install everything; its lines above say why. Once that is mended: make install)
 	@touch $@

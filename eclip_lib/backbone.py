@@ -4,6 +4,7 @@ name (and weights) -> open_clip model, with its tokenizer. The only file that bu
 """
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import open_clip
 from jaxtyping import Float
@@ -12,7 +13,7 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
-from eclip_lib.config import ASSETS, TINY
+from eclip_lib.config import ASSETS, TINY, find_path
 
 RANDOM = "random"
 
@@ -23,15 +24,16 @@ def load_clip(name: str = TINY, pretrained: str | None = None) -> CLIP:
     Args:
         name: `"eclip-tiny"`, an open_clip architecture such as `"ViT-B-16"`, or a folder in open_clip's format.
         pretrained: open_clip tag (`"openai"`, needs a network or its cache) or a local file of weights; `"random"`
-            leaves an architecture untrained. The tiny one and a folder bring their own weights.
+            leaves an architecture untrained. A file of OpenAI's own weights needs the architecture's name with
+            `-quickgelu`; for a tag the activation follows by itself. The tiny one and a folder bring their own weights.
 
     Raises:
         ValueError: the name is unknown, weights are not named, or the model is not a CLS-pooled ViT with CLIP's text
             tower.
         FileNotFoundError: the weights cannot be found or fetched.
     """
-    folder = ASSETS / "eclip_tiny" if name == TINY else Path(name)
-    if (folder / "open_clip_config.json").is_file():
+    folder = clip_folder(name)
+    if folder is not None:
         clip = open_clip.create_model(f"local-dir:{folder}")
         clip.tokenizer = _folder_tokenizer(folder, clip)
     else:
@@ -39,6 +41,14 @@ def load_clip(name: str = TINY, pretrained: str | None = None) -> CLIP:
         clip.tokenizer = open_clip.get_tokenizer(name)
     _check_towers(clip, name)
     return clip.eval()
+
+
+def clip_folder(name: str) -> Path | None:
+    """Return the folder in open_clip's format that a name stands for; None for an architecture."""
+    folder = ASSETS / "eclip_tiny" if name == TINY else Path(name)
+    if name != TINY and name not in open_clip.list_models() and ("/" in name or folder.is_dir()):
+        folder = find_path(name)
+    return folder if (folder / "open_clip_config.json").is_file() else None
 
 
 def _folder_tokenizer(folder: Path, clip: CLIP) -> SimpleTokenizer:
@@ -57,8 +67,12 @@ def _load_architecture(name: str, pretrained: str | None) -> CLIP:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name))
         raise ValueError(f"backbone {name!r} needs pretrained=...: a local file of weights, or one of {tags}")
     try:
-        return open_clip.create_model(name, pretrained=None if pretrained == RANDOM else pretrained)
-    except (RuntimeError, OSError) as error:
+        tag = open_clip.get_pretrained_cfg(name, pretrained) or {}
+        weights = None if pretrained == RANDOM else pretrained if tag else str(find_path(pretrained))
+        return open_clip.create_model(name, pretrained=weights, force_quick_gelu=tag.get("quick_gelu", False))
+    except FileNotFoundError:
+        raise
+    except (RuntimeError, OSError, ValueError, UnpicklingError) as error:
         raise FileNotFoundError(
             f"weights {pretrained!r} of {name} could not be loaded ({error}). Without a network, download the file "
             "elsewhere and give its path as pretrained"

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-PENALTIES = tuple(10.0**e for e in (-2, -1, 0, 1, 2, 3))  # C of scikit-learn, chosen on the validation part
+PENALTIES = tuple(10.0**e for e in range(-4, 4))  # C of scikit-learn, chosen on the validation part
 
 
 @torch.no_grad()

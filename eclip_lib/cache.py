@@ -65,7 +65,7 @@ def cached_array(kind: str, key: Any, compute: Callable[[], np.ndarray]) -> np.n
 def parallel_map(function: Callable[[int], T], items: Iterable[int], label: str) -> list[T]:
     """Apply a function to items in order, with a progress bar; one thread a core, so it should release the lock."""
     items = list(items)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         futures = [pool.submit(function, item) for item in items]
         try:
             return [future.result() for future in tqdm(futures, desc=label, disable=len(items) < 100)]

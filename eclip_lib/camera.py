@@ -15,6 +15,7 @@ from PIL import Image
 from eclip_lib.config import Checked
 from eclip_lib.events import EVENT_DTYPE, Recording
 
+VERSION = 1  # counted up when the same camera and seed give other events, so that caches know
 SACCADES = 3
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # of linear red, green, blue (ITU-R BT.709)
 # Corners of an equilateral triangle with side 1 around its center, (y, x), closed; the third saccade is horizontal.

@@ -24,6 +24,19 @@ ROOT = _project_root()
 RUNS = ROOT / "runs"  # what a user's own runs write; git-ignored
 
 
+def find_path(name: str) -> Path:
+    """Find a file or folder by its absolute path, or relative to the current folder or to the project's.
+
+    Raises:
+        FileNotFoundError: it is in neither place.
+    """
+    places = [(base / Path(name).expanduser()).resolve() for base in (Path.cwd(), ROOT)]
+    for place in places:
+        if place.exists():
+            return place
+    raise FileNotFoundError(f"no file or folder {name!r}; looked for {' and '.join(map(str, dict.fromkeys(places)))}")
+
+
 def _matches(value: Any, kind: Any) -> bool:
     """Return whether a plain value fits the annotation of a config field."""
     origin = get_origin(kind)
@@ -253,6 +266,8 @@ class Run(Checked):
     def __post_init__(self) -> None:
         """Check, and that model and loss follow one recipe."""
         super().__post_init__()
+        if self.method.endswith("-probe") and self.data.protocol == "zero-shot":
+            raise ValueError(f"Run: a {self.method} needs recordings to train on, but the protocol is zero-shot")
         if self.model.recipe != self.loss.recipe:
             raise ValueError(f"Run: model recipe {self.model.recipe!r} but loss recipe {self.loss.recipe!r}")
 

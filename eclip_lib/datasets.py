@@ -6,7 +6,7 @@
 import gzip
 import struct
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from eclip_lib.cache import atomic_path, cache_path, content_key
+from eclip_lib.camera import VERSION as CAMERA_VERSION
 from eclip_lib.camera import SaccadeCamera
-from eclip_lib.config import ASSETS, ROOT, DataConfig
+from eclip_lib.config import ASSETS, DataConfig, find_path
 from eclip_lib.events import Recording, read_events, write_events
 from eclip_lib.icons import Stills, icons100
 
@@ -105,7 +106,7 @@ def _load_icons(cfg: DataConfig) -> EventData:
         ids=tuple(table.vendor + "/" + table.source_name),
         recording=lambda index: recorded(stills, index, camera),
         still=stills.image,
-        key=content_key([cfg.dataset, list(classes), camera.to_dict()]),
+        key=content_key([cfg.dataset, content_key(b"".join(stills.encoded)), list(classes), camera_key(camera)]),
     )
 
 
@@ -121,10 +122,15 @@ def _read_subset(name: str, known: tuple[str, ...]) -> tuple[str, ...]:
     return classes
 
 
+def camera_key(camera: SaccadeCamera) -> list:
+    """Name a camera by its fields and the version of its simulation."""
+    return [CAMERA_VERSION, camera.to_dict()]
+
+
 def recorded(stills: Stills, index: int, camera: SaccadeCamera) -> Recording:
     """Record a still once; later calls read the recording from the cache. The seed is the content of the still."""
     content = content_key(stills.encoded[index])
-    path = cache_path("recordings", [content, camera.to_dict()], ".npz")
+    path = cache_path("recordings", [content, camera_key(camera)], ".npz")
     if path.is_file():
         try:
             return read_events(path)
@@ -142,11 +148,13 @@ def recorded(stills: Stills, index: int, camera: SaccadeCamera) -> Recording:
 def _load_n_mnist(cfg: DataConfig) -> EventData:
     if cfg.root is None:
         raise ValueError("data set n-mnist needs a root: the folder that holds Train/<digit>/<nnnnn>.bin")
-    root = find_folder(cfg.root)
+    root = find_path(cfg.root)
     if cfg.subset is not None:
         raise ValueError(f"n-mnist has no subset {cfg.subset!r}; leave it out")
     table = _n_mnist_table(root, cfg.fold)
     images = _mnist_images(_find_mnist(root))
+    if not set(table.source) <= set(images):
+        raise FileNotFoundError("the stills of N-MNIST's test part are missing: t10k-images-idx3-ubyte.gz of MNIST")
     return EventData(
         name=cfg.dataset,
         simulated=False,
@@ -157,22 +165,14 @@ def _load_n_mnist(cfg: DataConfig) -> EventData:
         ids=tuple(table.file),
         recording=lambda index: read_events(root / table.file.iloc[index], N_MNIST_SENSOR),
         still=lambda index: np.repeat(images[table.source.iloc[index]][table.mnist.iloc[index]][..., None], 3, axis=2),
-        key=content_key([cfg.dataset, str(root), list(table.file)]),
+        key=content_key([cfg.dataset, _fingerprint(root, table.file)]),
     )
 
 
-def find_folder(name: str) -> Path:
-    """Find a folder by its absolute path, or relative to the current folder or to the project's.
-
-    Raises:
-        FileNotFoundError: it is in neither place.
-    """
-    given = Path(name).expanduser()
-    places = [(base / given).resolve() for base in (Path.cwd(), ROOT)]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise FileNotFoundError(f"no folder {name!r}; looked for {' and '.join(map(str, dict.fromkeys(places)))}")
+def _fingerprint(root: Path, files: Iterable[str]) -> list:
+    """Tell a folder's recordings apart from others without reading them all: name, size and time of each."""
+    facts = [(root / file).stat() for file in files]
+    return [[file, fact.st_size, fact.st_mtime_ns] for file, fact in zip(files, facts, strict=True)]
 
 
 def _n_mnist_table(root: Path, fold: int | None) -> pd.DataFrame:

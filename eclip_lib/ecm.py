@@ -20,6 +20,8 @@ _FULL = np.iinfo(np.uint16).max
 _WINDOWS = ("first", "spread")
 _ROBUST_PERCENTILE = 99.0  # of the nonzero counts; a few hot pixels must not fade all others
 
+VERSION = 1  # counted up when the same events and config give other frames, so that caches know
+
 
 def window_bounds(
     n_events: int, events_per_frame: int | None = None, frames: int = 3, windows: str = "first"

@@ -48,6 +48,7 @@ class Experiment:
         self.model = EClip(cfg.model, self.clip, cfg.frames.frames) if cfg.method == "e-clip" else None
         self.scores: Tensor | None = None
         self.event_emb: Tensor | None = None
+        self.penalty: float | None = None  # C of a probe, as validation chose it
 
     def _frames(self) -> tuple[FrameSet, FrameSet, FrameSet]:
         size = self.clip.visual.image_size[0]
@@ -59,13 +60,15 @@ class Experiment:
         return tuple(load_frames(self.data, side, self.cfg.frames) for side in sides)
 
     def _image_emb(self, side: np.ndarray) -> Tensor:
-        return image_features(self.clip, self.data, side, self.cfg.model.clip_normalization)
+        normalization = self.cfg.model.clip_normalization if self.model is not None else True  # as `frame_features`
+        return image_features(self.clip, self.data, side, normalization)
 
     def fit(self, watch: bool = True) -> Iterator[dict[str, float]]:
         """Train E-CLIP, one record an epoch; nothing for zero-shot and for the other methods.
 
         With `watch`, every record has the accuracy on the validation part; the weights are the same without.
         """
+        self.started = time.perf_counter()
         if self.model is not None and len(self.split.train):
             stills = self._image_emb(self.split.train)
             val = self.val if watch else None
@@ -98,7 +101,8 @@ class Experiment:
     def _probe(self, features: list[np.ndarray]) -> Tensor:
         train, val, test = features
         labelled = (train, self.train.labels.numpy()), (val, self.val.labels.numpy())
-        return probe_scores(*labelled, test, len(self.data.class_names))[0]
+        scores, self.penalty = probe_scores(*labelled, test, len(self.data.class_names))
+        return scores
 
     def save(self, folder: str, row: dict) -> None:
         """Keep E-CLIP's own weights and what is known of them (half precision), in a folder of the project."""
@@ -148,7 +152,7 @@ class Experiment:
             "preset": None,
             "variant": None,
             "smoke": cfg.smoke,
-            "metrics": metrics | {"n": len(self.test)},
+            "metrics": metrics | {"n": len(self.test)} | ({"probe_c": self.penalty} if self.penalty else {}),
             "split_hash": self.split.hash(self.data),
             "predictions": f"predictions/{cfg.id}.npz",
             "config": cfg.to_dict(),

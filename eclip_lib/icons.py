@@ -6,6 +6,7 @@ npz file -> `Stills` (images and a table with one row a still).
 import io
 import itertools
 import json
+import zipfile
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -75,7 +76,7 @@ def load_stills(path: Path) -> Stills:
         with np.load(path, allow_pickle=False) as archive:
             blob, offset = archive["webp"].tobytes(), archive["offset"]
             meta = json.loads(zlib.decompress(archive["meta"].tobytes()))
-    except (OSError, KeyError, ValueError, zlib.error) as error:
+    except (OSError, KeyError, ValueError, zlib.error, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a file of stills (npz with webp, offset, meta): {error}") from error
     table = pd.DataFrame(meta["columns"])
     table["dup"] = meta["dup"] if len(meta["dup"]) == len(table) else np.arange(len(table))

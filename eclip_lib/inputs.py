@@ -17,6 +17,7 @@ from eclip_lib.backbone import normalize_images
 from eclip_lib.cache import cached_array, content_key, parallel_map
 from eclip_lib.config import FrameConfig
 from eclip_lib.datasets import EventData
+from eclip_lib.ecm import VERSION as FRAMES_VERSION
 from eclip_lib.ecm import count_maps, event_frames
 
 CHUNK = 256
@@ -53,7 +54,12 @@ def load_frames(data: EventData, indices: np.ndarray, cfg: FrameConfig) -> Frame
         flags = np.stack([valid for _, valid in drawn])
         return np.concatenate([pixels.reshape(len(pixels), -1), flags.astype(np.uint8)], axis=1)
 
-    key = {"data": data.key, "indices": content_key(np.ascontiguousarray(indices).tobytes()), "frames": cfg.to_dict()}
+    key = {
+        "data": data.key,
+        "indices": content_key(np.ascontiguousarray(indices).tobytes()),
+        "frames": cfg.to_dict(),
+        "version": FRAMES_VERSION,
+    }
     rows = (
         cached_array("frames", key, compute)
         if len(indices)
@@ -65,14 +71,15 @@ def load_frames(data: EventData, indices: np.ndarray, cfg: FrameConfig) -> Frame
 
 
 def summed_count_maps(data: EventData, indices: np.ndarray) -> np.ndarray:
-    """Return the count map of each whole recording, flattened to (N, 2 H W) float32."""
+    """Return log(1 + count map) of each whole recording, flattened to (N, 2 H W) float32."""
     maps = parallel_map(lambda i: count_maps(data.recording(i), None, 1)[0], indices.tolist(), "count maps")
-    return np.stack(maps).reshape(len(maps), -1).astype(np.float32)
+    return np.log1p(np.stack(maps).reshape(len(maps), -1).astype(np.float32))
 
 
 def clip_key(clip: CLIP) -> str:
-    """Name the weights of the image tower by their content."""
-    return content_key(save({name: value.contiguous() for name, value in clip.visual.state_dict().items()}))
+    """Name the image tower by its weights, its activation and its normalization."""
+    weights = content_key(save({name: value.contiguous() for name, value in clip.visual.state_dict().items()}))
+    return content_key([weights, str(clip.visual.transformer.resblocks[0].mlp), clip.visual.preprocess_cfg])
 
 
 @torch.no_grad()
@@ -107,7 +114,13 @@ def image_features(clip: CLIP, data: EventData, indices: np.ndarray, normalizati
 
 @torch.no_grad()
 def frame_features(clip: CLIP, inputs: FrameSet, normalization: bool = True) -> Float[Tensor, "N D"]:
-    """Embed each recording as plain CLIP would: the mean over valid frames of the raw features, at unit length."""
+    """Embed each recording as plain CLIP would: the mean over valid frames of the raw features, at unit length.
+
+    Raises:
+        ValueError: a recording has no valid frame.
+    """
+    if not inputs.valid.any(1).all():
+        raise ValueError(f"recording {int((~inputs.valid.any(1)).nonzero()[0])} has no valid frame")
     parts = []
     for start in range(0, len(inputs), CHUNK):
         frames, valid = inputs.frames(slice(start, start + CHUNK)), inputs.valid[start : start + CHUNK]

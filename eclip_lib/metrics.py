@@ -18,7 +18,7 @@ def topk_accuracy(
     Ties count against the sample: classes that score as high as the true one rank before it.
     """
     true = scores.gather(1, labels[:, None])
-    rank = (scores >= true).sum(1)
+    rank = (~(scores < true)).sum(1)  # a score that is no number counts as higher
     return {f"top{k}": (rank <= k).float().mean().item() for k in ks}
 
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from eclip_lib.config import ASSETS, TINY, DataConfig, FrameConfig, LossConfig, ModelConfig, Run, TrainConfig
+from eclip_lib.config import TINY, DataConfig, FrameConfig, LossConfig, ModelConfig, Run, TrainConfig
 
 QUERIES = ("guitar", "umbrella", "cat", "three", "seven", "zero")  # the first three that a data set has
+FOLDS = 5  # of n-mnist
 PROMPT_LENGTH = 4  # of a backbone with 36 patches; 16, the paper's, would be half as many tokens again
 METHODS = {
     "icons100": ("clip-zero-shot", "linear-probe", "e-clip"),
@@ -21,15 +22,17 @@ METHODS = {
 
 def image_size(backbone: str) -> int:
     """Return the pixels a backbone sees, without building it."""
-    if backbone == TINY:
-        return json.loads((ASSETS / "eclip_tiny" / "open_clip_config.json").read_text())["model_cfg"]["vision_cfg"][
-            "image_size"
-        ]
     import open_clip
 
-    config = open_clip.get_model_config(backbone)
+    from eclip_lib.backbone import clip_folder
+
+    folder = clip_folder(backbone)
+    if folder is not None:
+        config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+    else:
+        config = open_clip.get_model_config(backbone)
     if config is None:
-        raise ValueError(f"backbone {backbone!r} is neither {TINY!r} nor a model of open_clip")
+        raise ValueError(f"backbone {backbone!r} is neither {TINY!r}, nor a folder, nor a model of open_clip")
     return config["vision_cfg"]["image_size"]
 
 
@@ -84,6 +87,8 @@ def comparison(base: Run, seeds: int = 2, folds: int = 1) -> dict[str, list[Run]
 
     The methods see the same recordings and frames. Zero-shot has no training, hence no seeds: one run, or one a fold.
     """
+    if seeds < 1 or not 1 <= folds <= FOLDS:
+        raise ValueError(f"seeds = {seeds}, folds = {folds}: at least one seed, and 1 to {FOLDS} folds")
     if base.data.dataset == "n-mnist":
         repeats = [replace(base, data=replace(base.data, fold=fold)) for fold in range(folds)]
     else:

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from eclip_lib.augment import random_view, to_float
 from eclip_lib.backbone import normalize_images
 from eclip_lib.cache import atomic_path, cached_array, content_key
-from eclip_lib.config import ASSETS, PretrainConfig
-from eclip_lib.datasets import find_folder
+from eclip_lib.config import ASSETS, PretrainConfig, find_path
 from eclip_lib.icons import TRAIN, Stills, load_stills
 from eclip_lib.teacher import NAME as TEACHER
 from eclip_lib.teacher import principal_targets, teacher_features
@@ -75,7 +74,7 @@ def training_sets(folder: str | None, most: int | None = None) -> list[tuple[Sti
         FileNotFoundError: a file is missing.
         ModuleNotFoundError: the extra `pretrain` is not installed.
     """
-    paths = [ASSETS / "icons100.npz"] if folder is None else [find_folder(folder) / name for name in PRETRAIN_FILES]
+    paths = [ASSETS / "icons100.npz"] if folder is None else [find_path(folder) / name for name in PRETRAIN_FILES]
     return [_with_teacher(load_stills(path), most) for path in paths]
 
 
@@ -331,8 +330,9 @@ def pretrain(
     classes: tuple[str, ...],
     folder: Path,
     every: int = 250,
+    resume: bool = True,
 ) -> Iterator[dict[str, float]]:
-    """Run or resume a pre-training; yields one record each `every` steps.
+    """Run a pre-training, or resume the one in `folder`; yields one record each `every` steps.
 
     Each record has the step, the mean losses since the last one and the zero-shot accuracy of the averaged weights on
     the held-out validation family.
@@ -341,7 +341,7 @@ def pretrain(
     write_vocabulary(folder / "bpe.txt.gz", data)
     tokenizer = SimpleTokenizer(bpe_path=str(folder / "bpe.txt.gz"), context_length=cfg.context_length)
     run = Pretraining(cfg, data, tokenizer)
-    if (folder / "state.pt").exists():
+    if resume and (folder / "state.pt").exists():
         run.load(folder / "state.pt")
     sums: dict[str, float] = {}
     while run.step < cfg.steps:

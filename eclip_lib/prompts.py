@@ -40,7 +40,7 @@ class PromptBranch(nn.Module):
 
     def __init__(self, clip: CLIP, cfg: ModelConfig, learnable: bool):
         super().__init__()
-        before, after = ("", ".") if learnable else (part.strip() for part in cfg.template.split("{}"))
+        before, after = ("", ".") if learnable else cfg.template.split("{}")
         self.after = after
         start = torch.tensor([clip.tokenizer.sot_token_id])
         self.register_buffer("start", clip.token_embedding(start).detach(), persistent=False)

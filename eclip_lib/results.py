@@ -93,8 +93,9 @@ def read_published() -> pd.DataFrame:
 
 
 def as_table(rows: pd.DataFrame | Sequence[dict]) -> pd.DataFrame:
-    """Return ledger rows as a table whose metrics are columns."""
-    return rows if isinstance(rows, pd.DataFrame) else pd.DataFrame([row | row["metrics"] for row in rows])
+    """Return ledger rows as a table whose metrics are columns; of a run done twice, the later row."""
+    table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame([row | row["metrics"] for row in rows])
+    return table.drop_duplicates("run_id", keep="last")
 
 
 def summarize(rows: pd.DataFrame | Sequence[dict], metric: str = "top1") -> pd.DataFrame:
@@ -155,22 +156,37 @@ def result_table(rows: pd.DataFrame | Sequence[dict], metrics: tuple[str, ...] =
 
 
 def paired_gains(rows: pd.DataFrame | Sequence[dict], metric: str = "top1") -> pd.DataFrame:
-    """Return by how many points E-CLIP is ahead of each method that ran on the same seeds and folds.
+    """Return by how many points E-CLIP is ahead of each other method, paired by seed and fold.
 
     Returns:
-        A row for each data set and opponent with at least two pairs: the mean difference in points, and its 95 % t
+        A row for each setting and opponent with at least two pairs: the mean difference in points, and its 95 % t
         interval over the pairs.
     """
     rows = as_table(rows)
+    rows = rows.assign(repeat=list(zip(rows.seed, rows.fold.fillna(-1), strict=True)))
     lines = []
-    for (dataset, shots), part in rows.groupby(["dataset", "shots"], dropna=False):
-        repeats = part.set_index(["seed", part.fold.fillna(-1)])
-        ours = repeats[repeats.method == "e-clip"][metric]
-        for method, theirs in repeats[repeats.method != "e-clip"].groupby("method", sort=False):
-            gains = (ours - theirs[metric]).dropna()
+    for (dataset, protocol, shots), ours in rows[rows.method == "e-clip"].groupby(
+        ["dataset", "protocol", "shots"], dropna=False
+    ):
+        others = rows[(rows.dataset == dataset) & (rows.method != "e-clip")]
+        others = others[
+            (others.shots.isna() & pd.isna(shots)) | (others.shots == shots) | (others.protocol == "zero-shot")
+        ]
+        for method, theirs in others.groupby("method", sort=False):
+            gains = _paired(ours.set_index("repeat")[metric], theirs.set_index("repeat")[metric])
             if len(gains) > 1:
-                mean, low, high = (f"{100 * value:+.1f}" for value in paired_interval(gains.tolist()))
-                where = dataset if pd.isna(shots) else f"{dataset}, {setting('few-shot', shots)}"
-                cells = (where, METHOD_NAMES[method], mean, f"{low} to {high}", len(gains))
+                mean, low, high = (f"{100 * value:+.1f}" for value in paired_interval(gains))
+                cells = (
+                    f"{dataset}, {setting(protocol, shots)}",
+                    METHOD_NAMES[method],
+                    mean,
+                    f"{low} to {high}",
+                    len(gains),
+                )
                 lines.append(dict(zip(("data", "E-CLIP ahead of", "points", "95 % interval", "n"), cells, strict=True)))
     return pd.DataFrame(lines)
+
+
+def _paired(ours: pd.Series, theirs: pd.Series) -> list[float]:
+    """Subtract pair by pair; a method with a single run, which has no seeds, stands against each of ours."""
+    return ((ours - theirs.iloc[0]) if len(theirs) == 1 else (ours - theirs).dropna()).tolist()

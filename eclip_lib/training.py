@@ -16,7 +16,7 @@ from eclip_lib.backbone import load_clip
 from eclip_lib.cache import atomic_path
 from eclip_lib.config import ASSETS, LossConfig, Run, TrainConfig
 from eclip_lib.evaluation import class_scores, embed_events
-from eclip_lib.inputs import FrameSet
+from eclip_lib.inputs import FrameSet, clip_key
 from eclip_lib.losses import htca
 from eclip_lib.metrics import topk_accuracy
 from eclip_lib.model import EClip
@@ -165,7 +165,7 @@ def save_checkpoint(
     """
     state = {name: value.detach().contiguous() for name, value in model.trained_state().items()}
     state = {name: value.half() for name, value in state.items()} if half else state
-    description = {"run": run.to_dict(), "class_names": list(class_names), **facts}
+    description = {"run": run.to_dict(), "class_names": list(class_names), "clip": clip_key(model.clip), **facts}
     with atomic_path(folder / WEIGHTS) as temporary:
         save_file(state, temporary)
     with atomic_path(folder / DESCRIPTION) as temporary:
@@ -185,6 +185,8 @@ def load_checkpoint(folder: Path = ASSETS / "eclip_tiny_events") -> tuple[EClip,
     description = json.loads((folder / DESCRIPTION).read_text())
     run = Run.from_dict(description.pop("run"))
     clip = load_clip(run.model.backbone, run.model.pretrained)
+    if description.pop("clip") != clip_key(clip):
+        raise ValueError(f"{folder} was trained on another {run.model.backbone} than the one that is installed")
     model = EClip(run.model, clip, run.frames.frames)
     model.load_trained_state({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
     return model.eval(), run, description

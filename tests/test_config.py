@@ -30,6 +30,10 @@ def test_id_depends_on_every_part():
         (lambda: DataConfig(protocol="fine-tune"), "need shots = None"),
         (lambda: LossConfig(event_image=0, event_text=0, text_text=0), "nothing to train"),
         (lambda: Run(model=ModelConfig(recipe="paper")), "model recipe 'paper' but loss recipe 'workbench'"),
+        (
+            lambda: Run(method="linear-probe", data=DataConfig(protocol="zero-shot", shots=None)),
+            "needs recordings to train on",
+        ),
         (lambda: Run.from_dict({"mode": {}}), "no field mode; its fields are experiment"),
         (lambda: Run.from_dict({"train": {"lr": 1.0}}), "TrainConfig has no field lr"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from eclip_lib.cache import cache_path, content_key
 from eclip_lib.camera import SaccadeCamera
 from eclip_lib.config import ASSETS, DataConfig
-from eclip_lib.datasets import draw_shots, load_dataset, recorded, split_dataset
+from eclip_lib.datasets import camera_key, draw_shots, load_dataset, recorded, split_dataset
 from eclip_lib.events import EVENT_DTYPE, Recording, write_events
 from eclip_lib.icons import icons100, icons_open, load_stills
 
@@ -74,7 +74,7 @@ def test_subset_keeps_its_own_order():
 def test_a_recording_is_simulated_once():
     stills, camera = icons100(), SaccadeCamera()
     first = recorded(stills, 5, camera)
-    path = cache_path("recordings", [content_key(stills.encoded[5]), camera.to_dict()], ".npz")
+    path = cache_path("recordings", [content_key(stills.encoded[5]), camera_key(camera)], ".npz")
     assert path.is_file()
     assert np.array_equal(recorded(stills, 5, camera).events, first.events)
     path.write_bytes(b"PK damaged")
@@ -141,7 +141,7 @@ def test_n_mnist_says_what_is_missing(tmp_path):
     cfg = DataConfig(dataset="n-mnist", protocol="fine-tune", shots=None, fold=0)
     with pytest.raises(ValueError, match="needs a root"):
         load_dataset(cfg)
-    with pytest.raises(FileNotFoundError, match="no folder 'nowhere'; looked for"):
+    with pytest.raises(FileNotFoundError, match="no file or folder 'nowhere'; looked for"):
         load_dataset(replace(cfg, root="nowhere"))
     (tmp_path / "n-mnist").mkdir()
     with pytest.raises(FileNotFoundError, match="1000 recordings of the folds are not in"):

@@ -13,8 +13,8 @@ from eclip_lib.config import ROOT
 PACKAGE = "eclip_lib"
 LEVELS = [
     {"config", "events", "losses", "metrics", "parameters"},
-    {"ecm", "camera", "backbone", "cache", "results", "augment", "vocabulary", "icons", "presets"},
-    {"event_encoder", "prompts", "text_encoder", "datasets", "teacher", "tiny_clip"},
+    {"ecm", "camera", "backbone", "cache", "results", "augment", "vocabulary", "icons"},
+    {"event_encoder", "prompts", "text_encoder", "datasets", "teacher", "tiny_clip", "presets"},
     {"model", "baselines", "inputs"},
     {"evaluation"},
     {"training", "pretrain"},

@@ -17,6 +17,10 @@ def test_ties_count_against_the_sample():
     assert topk_accuracy(torch.zeros(4, 10), torch.arange(4), (1, 5))["top5"] == 0
 
 
+def test_a_score_that_is_no_number_is_never_right():
+    assert topk_accuracy(torch.full((3, 10), float("nan")), torch.arange(3)) == {"top1": 0.0, "top5": 0.0}
+
+
 def test_recall_by_hand_and_monotone():
     scores = torch.tensor([[4.0, 3, 2, 1], [1, 2, 3, 4], [1, 2, 3, 4]])
     relevant = torch.tensor([[0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=torch.bool)  # the last asks for nothing

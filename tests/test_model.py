@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -46,6 +48,13 @@ def test_workbench_starts_as_clip(clip, frames, valid):
     assert torch.allclose(
         model.encode_text(NAMES, model.encode_events(frames, valid)), text_emb.expand(4, -1, -1), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("template", ["{} in a sketch.", "a {}", "A sketch image of a {}."])
+def test_any_template_reads_as_written(clip, template):
+    model = EClip(ModelConfig(template=template, text_prompts="handcrafted"), clip)
+    text_emb = clip.encode_text(clip.tokenizer([template.format(n) for n in NAMES]), normalize=True)
+    assert torch.allclose(model.encode_text(NAMES), text_emb, atol=1e-5)
 
 
 def test_without_additions_the_paper_is_clip(clip, frames, valid):
@@ -215,7 +224,8 @@ def test_a_published_architecture_is_a_drop_in(name, valid):
     [
         ("ViT-Z", None, ValueError, "not a model of open_clip"),
         ("ViT-B-32", None, ValueError, "needs pretrained"),
-        ("ViT-B-32", "missing.pt", FileNotFoundError, "could not be loaded"),
+        ("ViT-B-32", "missing.pt", FileNotFoundError, "looked for"),
+        ("ViT-B-32", str(Path(__file__)), FileNotFoundError, "could not be loaded"),
         ("RN50", "random", ValueError, "needs a ViT image tower"),
     ],
 )

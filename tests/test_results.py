@@ -85,8 +85,11 @@ def test_gains_are_paired_by_seed_and_fold():
         for m in ("e-clip", "linear-probe")
         for s in (2, 0, 1)
     ]
-    rows.append(row("clip-zero-shot", 0, 0.2, protocol="zero-shot", shots=None, fold=None))  # has no pairs
-    (gain,) = paired_gains(rows).to_dict("records")
+    rows.append(
+        row("clip-zero-shot", 0, 0.2, protocol="zero-shot", shots=None, fold=None)
+    )  # one run, against every seed
+    gain, zero = paired_gains(rows).to_dict("records")
+    assert (zero["E-CLIP ahead of"], zero["points"], zero["n"]) == ("CLIP on frames, zero-shot", "+25.0", 3)
     assert gain == {
         "data": "icons100, 5-shot",
         "E-CLIP ahead of": "linear probe, frozen CLIP",
