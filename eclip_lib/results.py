@@ -88,8 +88,12 @@ def read_results(path: Path | str = LEDGER) -> pd.DataFrame:
 
 
 def read_published() -> pd.DataFrame:
-    """Read the tracked ledger of published batches."""
-    return read_results(PUBLISHED)
+    """Read the tracked ledger of published batches, ordered by data set, shots and method."""
+    order = list(METHOD_NAMES)[::-1]
+    rows = read_results(PUBLISHED)
+    return rows.sort_values(
+        ["dataset", "shots", "method", "seed"], key=lambda c: c.map(order.index) if c.name == "method" else c
+    )
 
 
 def as_table(rows: pd.DataFrame | Sequence[dict]) -> pd.DataFrame:
