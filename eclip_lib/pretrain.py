@@ -22,6 +22,7 @@ from eclip_lib.backbone import normalize_images
 from eclip_lib.cache import atomic_path, cached_array, content_key
 from eclip_lib.config import ASSETS, PretrainConfig, find_path
 from eclip_lib.icons import TRAIN, Stills, load_stills
+from eclip_lib.losses import symmetric_cross_entropy
 from eclip_lib.teacher import NAME as TEACHER
 from eclip_lib.teacher import principal_targets, teacher_features
 from eclip_lib.tiny_clip import build_clip, export_clip
@@ -164,12 +165,6 @@ def encode_short_text(clip: CLIP, tokens: Tensor) -> Tensor:
     return F.normalize(x @ clip.text_projection, dim=-1)
 
 
-def soft_cross_entropy(logits: Tensor, same: Tensor) -> Tensor:
-    """Cross-entropy against the uniform distribution over each row's positives `same` (bool)."""
-    target = same.float() / same.sum(1, keepdim=True)
-    return -(target * F.log_softmax(logits, 1)).sum(1).mean()
-
-
 def relation_loss(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Tensor:
     """KL between the rows of the in-batch similarities of teacher and student, self left out."""
     off = ~torch.eye(len(student), dtype=torch.bool)
@@ -190,7 +185,7 @@ def pretrain_losses(
     known = label >= 0
     target = data.targets[torch.from_numpy(picks)]
     losses = {
-        "contrast": (soft_cross_entropy(logits, same) + soft_cross_entropy(logits.t(), same)) / 2,
+        "contrast": symmetric_cross_entropy(logits, same),
         "class": cfg.class_weight
         * F.cross_entropy(scale * image_emb[known] @ class_emb.t(), label[known], label_smoothing=0.1),
         "teacher": cfg.teacher_weight * (1 - F.cosine_similarity(head(image_emb), target).mean()),
