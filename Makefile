@@ -7,7 +7,7 @@ NOTEBOOK_TIMEOUT := 300# seconds a cell
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint test-unit test-notebooks test-slow lab clean
+.PHONY: help install demo test lint test-unit test-notebooks test-slow bench lab clean
 
 export PIP_NO_INPUT := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -36,6 +36,9 @@ test-notebooks: install  ## run every notebook at smoke size and compare its kep
 test-slow: install  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
 
+bench: install  ## measure speed side by side with peers and naive versions, as ratios; a quiet machine helps
+	$(BIN)/python -m tests.benchmarks
+
 lab: install  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
@@ -58,6 +61,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  $(PYTHON) -m venv --clear $(VENV) || $(call fail,could not make $(VENV); the lines above say why)
 	@echo "Installing into $(VENV); the first time takes some minutes (PyTorch is large) ..."
 	@quiet=-qq; if [ -t 1 ]; then quiet=; fi;  # progress for a reader, errors only for a log \
-	  $(BIN)/python -m pip install $$quiet -c constraints.txt -e '.[dev,pretrain]' || \
+	  $(BIN)/python -m pip install $$quiet -c constraints.txt -e '.[dev,formats,pretrain]' || \
 	  $(call fail,pip could not install everything; its lines above say why. Once that is mended: make install)
 	@touch $@

@@ -141,6 +141,9 @@ def _fill(config: Checked, part: str) -> None:
             object.__setattr__(config, name, value)
 
 
+Color = Literal["rgb", "gray", "rgb-formula", "gray-formula", "count", "signed", "eventclip"]  # see `ecm.colorize`
+
+
 @dataclass(frozen=True)
 class FrameConfig(Checked):
     """How events become frames (E-CLIP, event representation: windows, count maps, colour, resize)."""
@@ -148,11 +151,30 @@ class FrameConfig(Checked):
     size: int = 48  # pixels; the image size of the backbone
     frames: int = 3  # T; three saccades
     events_per_frame: int | None = None  # Q; None: the whole recording in T equal parts (our choice: no event is lost)
+    window_us: int | None = None  # microseconds of a window, instead of a number of events
     windows: Literal["first", "spread"] = "first"  # first: T consecutive windows from the start (the paper)
-    color: Literal["rgb", "gray", "count"] = "rgb"
+    overlap: float = 0.0  # share of a window that the next one sees again; "spread" sets its own
+    start: int = 0  # events, or microseconds with window_us, that come before the first window
+    polarity: Literal["both", "on", "off"] = "both"  # which events are counted; windows are cut from all of them
+    color: Color = "rgb"
     keep_aspect: bool = False  # the paper stretches to a square
 
-    _at_least: ClassVar = {"size": 1, "frames": 1, "events_per_frame": 1}
+    _at_least: ClassVar = {"size": 1, "frames": 1, "events_per_frame": 1, "window_us": 1, "overlap": 0, "start": 0}
+
+    def __post_init__(self) -> None:
+        """Check, and that the windows are described in one way."""
+        super().__post_init__()
+        if self.events_per_frame is not None and self.window_us is not None:
+            raise ValueError(
+                f"FrameConfig: events_per_frame = {self.events_per_frame} and window_us = {self.window_us}; "
+                "a window has a number of events or a duration, leave one out"
+            )
+        if self.overlap >= 1:
+            raise ValueError(f"FrameConfig.overlap = {self.overlap!r}: must be below 1, the whole window")
+        if self.overlap and (self.windows == "spread" or not (self.events_per_frame or self.window_us)):
+            raise ValueError(
+                f"FrameConfig.overlap = {self.overlap!r} needs windows = 'first' and events_per_frame or window_us"
+            )
 
 
 @dataclass(frozen=True)
