@@ -202,7 +202,7 @@ def test_polarity_flip_swaps_red_and_blue(recording):
 
 
 def test_unknown_mode_and_wrong_shape_are_named():
-    with pytest.raises(ValueError, match="color mode 'sepia': expected one of rgb, gray, count"):
+    with pytest.raises(ValueError, match="color mode 'sepia': expected one of rgb, gray, rgb-formula, gray-formula, count"):
         colorize(np.zeros((1, 2, 3, 3), np.uint16), "sepia")
     with pytest.raises(ValueError, match=r"maps of shape \(2, 3, 3\): expected \(T, 2, H, W\)"):
         colorize(np.zeros((2, 3, 3), np.uint16))

@@ -13,7 +13,7 @@ from eclip_lib.config import ROOT
 PACKAGE = "eclip_lib"
 LEVELS = [
     {"config", "events", "losses", "metrics", "parameters"},
-    {"ecm", "camera", "backbone", "cache", "results", "augment", "vocabulary", "icons"},
+    {"windows", "colors", "resize", "ecm", "camera", "backbone", "cache", "results", "augment", "vocabulary", "icons"},
     {"event_encoder", "prompts", "text_encoder", "datasets", "teacher", "tiny_clip", "presets"},
     {"model", "baselines", "inputs"},
     {"evaluation"},
@@ -23,7 +23,12 @@ LEVELS = [
     {"widgets", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
-SIBLINGS = {("prompts", "text_encoder")}  # importer, imported: two files of one row of the design
+SIBLINGS = {  # importer, imported: files of one row of the design
+    ("prompts", "text_encoder"),
+    ("ecm", "windows"),
+    ("ecm", "colors"),
+    ("ecm", "resize"),
+}
 FILE_LINES, FUNCTION_LINES = 400, 50
 FILES = sorted(path for path in (ROOT / PACKAGE).glob("*.py") if path.name != "__init__.py")
 
