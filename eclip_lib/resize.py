@@ -77,10 +77,10 @@ def _resize_columns(plane, first, weights, resized):
     """Resize each row (H, W) -> (H, S); a tap at a time, so that the inner loop runs over many pixels at once."""
     for row in range(plane.shape[0]):
         for j in range(resized.shape[1]):
-            resized[row, j] = weights[0, j] * plane[row, np.uint64(first[j])]
+            resized[row, j] = weights[0, j] * plane[row, np.uint32(first[j])]
         for tap in range(1, len(weights)):
             for j in range(resized.shape[1]):
-                resized[row, j] += weights[tap, j] * plane[row, np.uint64(first[j] + tap)]
+                resized[row, j] += weights[tap, j] * plane[row, np.uint32(first[j] + tap)]
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -88,20 +88,22 @@ def _resize_columns(plane, first, weights, resized):
 def _resize_rows(plane, first, weights, resized):
     """Resize each column (H, W) -> (S, W)."""
     for i in range(resized.shape[0]):
-        for j in range(resized.shape[1]):
-            resized[i, j] = weights[0, i] * plane[first[i], j]
+        top = first[i]
+        for j in range(plane.shape[1]):
+            resized[i, j] = weights[0, i] * plane[top, j]
         for tap in range(1, len(weights)):
-            for j in range(resized.shape[1]):
-                resized[i, j] += weights[tap, i] * plane[first[i] + tap, j]
+            for j in range(plane.shape[1]):
+                resized[i, j] += weights[tap, i] * plane[top + tap, j]
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+@njit(nogil=True, cache=True)
 @no_type_check
 def _clamp(plane):
-    """Mend the last bit of rounding."""
+    """Mend the last bit, since the weights may sum to a little over 1."""
     for i in range(plane.shape[0]):
         for j in range(plane.shape[1]):
-            plane[i, j] = min(max(plane[i, j], np.float32(0)), np.float32(1))
+            value = plane[i, j]
+            plane[i, j] = value if value < np.float32(1) else np.float32(1)
 
 
 @njit(nogil=True, cache=True)
