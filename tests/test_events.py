@@ -323,25 +323,17 @@ def test_truncated_atis_file_names_the_offset(tmp_path):
         read_events(tmp_path / "a.bin", (1, 1))
 
 
-def test_missing_file_folder_and_unknown_suffix(tmp_path):
+def test_missing_file_folder_empty_file_and_unknown_suffix(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.bin: no such recording"):
         read_events(tmp_path / "gone.bin")
     with pytest.raises(ValueError, match=r"a folder, not a recording; readable are \.bin"):
         read_events(tmp_path)
-    (tmp_path / "a.aedat4").touch()
-    with pytest.raises(ValueError, match=r"a \.aedat4 file, not a recording"):
-        read_events(tmp_path / "a.aedat4")
-
-
-def test_archive_under_the_other_name(tmp_path, recording):
-    write_events(tmp_path / "a.npz", recording)
-    (tmp_path / "a.npz").rename(tmp_path / "a.npy")
-    with pytest.raises(ValueError, match="an archive is no float array"):
-        read_events(tmp_path / "a.npy", (30, 40))
-    with (tmp_path / "b.npz").open("wb") as file:
-        np.save(file, est())
-    with pytest.raises(ValueError, match="under the name of an archive"):
-        read_events(tmp_path / "b.npz")
+    (tmp_path / "a.bin").touch()
+    with pytest.raises(ValueError, match=r"a\.bin: an empty file"):
+        read_events(tmp_path / "a.bin", N_MNIST_SENSOR)
+    (tmp_path / "a.txt").write_text("0.1 3 4 1")
+    with pytest.raises(ValueError, match=r"a \.txt file, not a recording; readable are \.bin, .*\.aedat4"):
+        read_events(tmp_path / "a.txt")
 
 
 # Real recordings

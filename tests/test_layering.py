@@ -12,14 +12,18 @@ from eclip_lib.config import ROOT
 
 PACKAGE = "eclip_lib"
 LEVELS = [
-    {"config", "events", "losses", "metrics", "parameters"},
+    {"config", "formats", "losses", "metrics", "parameters", "figure"},
+    {"event_array"},
+    {"formats_aedat4", "formats_atis", "formats_hdf5", "formats_numpy", "formats_prophesee"},
+    {"events"},
     {"windows", "colors", "resize", "ecm", "camera", "backbone", "cache", "results", "augment", "vocabulary", "icons"},
-    {"event_encoder", "prompts", "text_encoder", "datasets", "teacher", "tiny_clip", "presets"},
+    {"event_encoder", "prompts", "text_encoder", "datasets", "teacher", "tiny_clip", "presets"}
+    | {"samples", "views", "saturation", "traps", "export"},
     {"model", "baselines", "inputs"},
     {"evaluation"},
     {"training", "pretrain"},
-    {"experiment", "plots", "headless"},
-    {"ablation"},
+    {"experiment", "plots", "event_plots", "headless", "controls", "sources", "live_figure"},
+    {"ablation", "explorer"},
     {"widgets", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
