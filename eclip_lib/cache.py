@@ -62,13 +62,16 @@ def cached_array(kind: str, key: Any, compute: Callable[[], np.ndarray]) -> np.n
     return array
 
 
-def parallel_map(function: Callable[[int], T], items: Iterable[int], label: str) -> list[T]:
-    """Apply a function to items in order, with a progress bar; one thread a core, so it should release the lock."""
+def parallel_map(function: Callable[[int], T], items: Iterable[int], label: str | None) -> list[T]:
+    """Apply a function to items in order; one thread a core, so it should release the lock.
+
+    A progress bar under `label` appears when it takes more than a second or two; None shows none.
+    """
     items = list(items)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         futures = [pool.submit(function, item) for item in items]
         try:
-            return [future.result() for future in tqdm(futures, desc=label, disable=len(items) < 100)]
+            return [future.result() for future in tqdm(futures, desc=label, disable=label is None, delay=2)]
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)  # an interrupt does not wait for the whole queue
             raise

@@ -12,14 +12,27 @@ from eclip_lib.config import ROOT
 
 PACKAGE = "eclip_lib"
 LEVELS = [
-    {"config", "formats", "losses", "metrics", "parameters", "figure"},
+    {"config", "formats", "losses", "metrics", "parameters", "figure", "gaze"},
     {"event_array"},
     {"formats_aedat4", "formats_atis", "formats_hdf5", "formats_numpy", "formats_prophesee"},
     {"events"},
-    {"windows", "colors", "resize", "ecm", "camera", "backbone", "cache", "results", "augment", "vocabulary", "icons"},
+    {
+        "windows",
+        "colors",
+        "resize",
+        "ecm",
+        "pixels",
+        "camera",
+        "backbone",
+        "cache",
+        "results",
+        "augment",
+        "vocabulary",
+        "icons",
+    },
     {"event_encoder", "prompts", "text_encoder", "datasets", "teacher", "tiny_clip", "presets"}
-    | {"samples", "views", "saturation", "traps", "export"},
-    {"model", "baselines", "inputs"},
+    | {"samples", "views", "saturation", "traps", "export", "calibration", "record_folder"},
+    {"model", "baselines", "inputs", "loader"},
     {"evaluation"},
     {"training", "pretrain"},
     {"experiment", "plots", "event_plots", "headless", "controls", "sources", "live_figure"},
@@ -32,6 +45,7 @@ SIBLINGS = {  # importer, imported: files of one row of the design
     ("ecm", "windows"),
     ("ecm", "colors"),
     ("ecm", "resize"),
+    ("camera", "pixels"),
 }
 FILE_LINES, FUNCTION_LINES = 400, 50
 FILES = sorted(path for path in (ROOT / PACKAGE).glob("*.py") if path.name != "__init__.py")

@@ -1,0 +1,236 @@
+"""A labeled folder of images becomes a labeled event data set, recorded by the saccade camera.
+
+FOLDER/<class>/<image> -> OUT/<class>/<image>.npz or .bin, recordings.csv, camera.json.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+
+from eclip_lib.cache import atomic_path, parallel_map
+from eclip_lib.camera import VERSION, SaccadeCamera
+from eclip_lib.events import read_events, write_events
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+FORMATS = (".npz", ".bin")
+BIN_SIDE = 256  # pixels; the largest side that .bin can hold
+CAMERA_FILE, TABLE_FILE = "camera.json", "recordings.csv"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of one still.
+
+    Attributes:
+        still: its path below the folder of stills; `label` is the folder it lies in.
+        file: the path of the recording below the folder of recordings.
+        label: the class, "" for a still at the top.
+        seed: of the sensor that recorded it.
+        events: of the recording; 0 if it could not be made.
+        problem: why not, else "".
+    """
+
+    still: str
+    file: str
+    label: str
+    seed: int
+    events: int
+    problem: str = ""
+
+
+def find_stills(folder: Path) -> list[Path]:
+    """Return the images below a folder, sorted, as paths relative to it.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: it holds no image, or two images whose recordings would have one name.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; expected one that holds images, as FOLDER/<class>/<image>")
+    stills = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+    stills = [still for still in stills if not any(part.startswith(".") for part in still.parts)]
+    if not stills:
+        raise ValueError(f"{folder}: no images in it; known are {', '.join(IMAGE_SUFFIXES)}")
+    twice = [name for name, count in Counter(still.with_suffix("") for still in stills).items() if count > 1]
+    if twice:
+        same = [str(still) for still in stills if still.with_suffix("") == twice[0]]
+        raise ValueError(f"{folder}: {' and '.join(same)} would give one recording; rename all but one")
+    return stills
+
+
+def read_still(path: Path) -> np.ndarray:
+    """Read an image as uint8 (H, W, 3): upright, 8 bits, transparent parts on white.
+
+    Raises:
+        ValueError: it is no image that can be read.
+    """
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I;16"):  # PIL would clip 16 bits to 8
+                image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+            if image.has_transparency_data:
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not an image that can be read ({error}); repair it or leave it out") from error
+
+
+def read_camera(file: Path | None, path_file: Path | None, given: Mapping[str, object]) -> SaccadeCamera:
+    """Return a camera from a file of its fields, a file of its motion, and single fields, the later ones first.
+
+    Args:
+        file: JSON of fields, or the `camera.json` of `record_folder`; None for the defaults.
+        path_file: CSV with the columns ms, down, right (pixels); the camera keeps a constant speed between its rows.
+        given: fields by name; a text is read as JSON.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a file is no such JSON or CSV, or a field is unknown or out of range.
+    """
+    fields = dict(_read_json(file)) if file else {}
+    if path_file:
+        fields |= {"path": _read_path(path_file), "rests": False}
+    fields |= {name: _value(name, value) if isinstance(value, str) else value for name, value in given.items()}
+    return SaccadeCamera.from_dict(fields)
+
+
+def _read_json(file: Path) -> dict:
+    """Read the fields of a camera."""
+    try:
+        fields = json.loads(file.read_text())
+    except (ValueError, OSError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise FileNotFoundError(f"{file}: no such file of camera fields") from error
+        raise ValueError(f"{file}: not a JSON file of camera fields ({error})") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"{file}: holds {type(fields).__name__}, expected camera fields by name")
+    return fields.get("camera", fields)
+
+
+def _read_path(file: Path) -> list[list[float]]:
+    """Read a path from the columns ms, down, right."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file of a path; expected a CSV with the columns ms,down,right")
+    try:
+        return pd.read_csv(file)[["ms", "down", "right"]].astype(float).to_numpy().tolist()
+    except (KeyError, ValueError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: not a CSV with the numeric columns ms,down,right ({error})") from error
+
+
+def _value(name: str, text: str) -> object:
+    """Read the value of a field from the command line."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ValueError(f"SaccadeCamera.{name} = {text!r}: not a number, true, false or a list") from None
+
+
+def record_folder(
+    folder: Path | str, out: Path | str, camera: SaccadeCamera, suffix: str = ".npz", seed: int = 0
+) -> list[Recorded]:
+    """Record every image below `folder` to the same place below `out`; one thread a core, with a progress bar.
+
+    Resumable: a recording that is there and readable is kept, so the same call goes on where an earlier one stopped.
+    An image that cannot be recorded is passed over and told in the result, the rest is not lost. Each still has its
+    own sensor, drawn from its content and `seed`, whatever else is in the folder.
+
+    Args:
+        folder: images, in a folder for each class; deeper folders are part of the class's name.
+        out: where the recordings go, with `recordings.csv` (one row each) and `camera.json` (how they were made).
+        camera: what records them.
+        suffix: ".npz" (any sensor) or ".bin" (ATIS, up to 256 x 256 pixels, does not hold the sensor's size).
+        seed: draws other sensors.
+
+    Returns:
+        One entry a still, in the order of `find_stills`.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        ValueError: no images, names that clash, a format that cannot hold the sensor, or `out` was made otherwise.
+    """
+    folder, out = Path(folder), Path(out)
+    if suffix not in FORMATS:
+        raise ValueError(f"format {suffix!r}: expected one of {', '.join(FORMATS)}")
+    if suffix == ".bin" and max(camera.sensor_size) > BIN_SIDE:
+        raise ValueError(
+            f".bin holds up to {BIN_SIDE} x {BIN_SIDE} pixels, the sensor has {camera.sensor_size}; take .npz"
+        )
+    stills = find_stills(folder)
+    _claim(out, camera, suffix, seed)
+
+    def record(index: int) -> Recorded:
+        return _record_one(folder, stills[index], out, camera, suffix, seed)
+
+    done = parallel_map(record, range(len(stills)), "recordings")
+    _write_table(out / TABLE_FILE, done)
+    return done
+
+
+def _claim(out: Path, camera: SaccadeCamera, suffix: str, seed: int) -> None:
+    """Note in `out` how its recordings are made; refuse a folder whose recordings are made otherwise."""
+    made = {"simulated": True, "camera": camera.to_dict(), "version": VERSION, "format": suffix, "seed": seed}
+    path = out / CAMERA_FILE
+    if path.is_file():
+        there = json.loads(path.read_text())
+        differing = [key for key in made if there.get(key) != made[key]]
+        if differing:
+            told = ", ".join(_difference(key, there.get(key), made[key]) for key in differing)
+            raise ValueError(f"{out} holds recordings made otherwise: {told}; name another folder, or empty this one")
+        return
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(made, indent=1))
+
+
+def _difference(key: str, there: object, made: object) -> str:
+    """Tell in which fields what was noted differs from what is asked for."""
+    if not (isinstance(there, dict) and isinstance(made, dict)):
+        return f"{key} {there!r}, not {made!r}"
+    names = [name for name in made if there.get(name) != made[name]]
+    return ", ".join(f"{key}.{name} {there.get(name)!r}, not {made[name]!r}" for name in names)
+
+
+def _record_one(folder: Path, still: Path, out: Path, camera: SaccadeCamera, suffix: str, seed: int) -> Recorded:
+    """Record one still unless its recording is there."""
+    file, label = still.with_suffix(suffix), still.parent.as_posix()
+    facts = {"still": still.as_posix(), "file": file.as_posix(), "label": "" if label == "." else label}
+    try:
+        own_seed = _seed(folder / still, seed)
+        events = _events_there(out / file, camera)
+        if not events:
+            recording = camera.record(read_still(folder / still), own_seed)
+            (out / file).parent.mkdir(parents=True, exist_ok=True)
+            write_events(out / file, recording)
+            events = len(recording)
+        return Recorded(**facts, seed=own_seed, events=events)
+    except (ValueError, OSError) as error:
+        return Recorded(**facts, seed=0, events=0, problem=str(error))
+
+
+def _seed(path: Path, seed: int) -> int:
+    """Return 32 bits that name an image's content and the user's seed."""
+    return int(hashlib.sha256(path.read_bytes() + str(seed).encode()).hexdigest()[:8], 16)
+
+
+def _events_there(path: Path, camera: SaccadeCamera) -> int:
+    """Return the number of events of a recording that an earlier call has made, 0 if it has to be made."""
+    if not path.is_file():
+        return 0
+    try:
+        return len(read_events(path, camera.sensor_size))
+    except ValueError:
+        return 0
+
+
+def _write_table(path: Path, done: Sequence[Recorded]) -> None:
+    """Write one row for each recording that was made."""
+    table = pd.DataFrame([vars(item) for item in done if not item.problem], columns=list(Recorded.__annotations__))
+    with atomic_path(path) as temporary:
+        table.drop(columns="problem").to_csv(temporary, index=False)

@@ -1,0 +1,186 @@
+"""A folder of images becomes a folder of recordings: the same each time, resumable, nothing lost to a bad file."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from eclip_lib.__main__ import main
+from eclip_lib.camera import SaccadeCamera
+from eclip_lib.events import read_events
+from eclip_lib.record_folder import find_stills, read_camera, read_still, record_folder
+
+CAMERA = SaccadeCamera(sensor_size=(24, 32))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("cat/a.png", "cat/b.jpg", "dog/a.png", "dog/old/c.webp"):
+        path = tmp_path / "stills" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(path)
+    return tmp_path / "stills"
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".bin"])
+def test_every_still_is_recorded_in_its_place(folder, out, suffix):
+    done = record_folder(folder, out, CAMERA, suffix)
+    assert [item.file for item in done] == [f"{n}{suffix}" for n in ("cat/a", "cat/b", "dog/a", "dog/old/c")]
+    assert [item.label for item in done] == ["cat", "cat", "dog", "dog/old"]
+    for item in done:
+        recording = read_events(out / item.file, CAMERA.sensor_size)
+        assert len(recording) == item.events > 0
+        again = CAMERA.record(read_still(folder / item.still), item.seed)
+        assert np.array_equal(recording.events, again.events)
+    table = pd.read_csv(out / "recordings.csv")
+    assert table.file.tolist() == [item.file for item in done] and table.events.tolist() == [i.events for i in done]
+    made = json.loads((out / "camera.json").read_text())
+    assert made["simulated"] is True and SaccadeCamera.from_dict(made["camera"]) == CAMERA
+
+
+def test_a_still_alone_gives_what_it_gives_among_others(folder, out, tmp_path):
+    record_folder(folder, out, CAMERA)
+    alone = tmp_path / "alone" / "dog"
+    alone.mkdir(parents=True)
+    (alone / "a.png").write_bytes((folder / "dog/a.png").read_bytes())
+    record_folder(tmp_path / "alone", tmp_path / "out2", CAMERA)
+    assert (tmp_path / "out2/dog/a.npz").read_bytes() == (out / "dog/a.npz").read_bytes()
+
+
+def test_the_same_call_resumes_and_mends_what_is_damaged(folder, out):
+    first = record_folder(folder, out, CAMERA)
+    kept, damaged = out / "cat/a.npz", out / "dog/a.npz"
+    stamp, whole = kept.stat().st_mtime_ns, damaged.read_bytes()
+    damaged.write_bytes(whole[:50])
+    (out / "cat/b.npz").unlink()
+    assert record_folder(folder, out, CAMERA) == first
+    assert kept.stat().st_mtime_ns == stamp  # not recorded again
+    assert damaged.read_bytes() == whole and (out / "cat/b.npz").is_file()
+
+
+def test_a_folder_made_otherwise_is_refused_and_the_difference_named(folder, out):
+    record_folder(folder, out, CAMERA)
+    with pytest.raises(ValueError, match=r"made otherwise: camera\.threshold_on .*, not 0\.9.*name another folder"):
+        record_folder(folder, out, SaccadeCamera(sensor_size=(24, 32), threshold_on=0.9))
+    with pytest.raises(ValueError, match=r"seed 0, not 3"):
+        record_folder(folder, out, CAMERA, seed=3)
+
+
+def test_another_seed_is_another_sensor(folder, tmp_path):
+    a = record_folder(folder, tmp_path / "a", CAMERA)
+    b = record_folder(folder, tmp_path / "b", CAMERA, seed=1)
+    assert all(x.seed != y.seed for x, y in zip(a, b, strict=True))
+
+
+def test_a_bad_image_is_told_and_the_rest_recorded(folder, out):
+    (folder / "cat/broken.png").write_bytes(b"no image")
+    blank = replace_noise(CAMERA)
+    Image.new("L", (8, 8), 255).save(folder / "dog/blank.png")
+    done = record_folder(folder, out, blank)
+    problems = {item.still: item.problem for item in done if item.problem}
+    assert set(problems) == {"cat/broken.png", "dog/blank.png"}
+    assert "not an image that can be read" in problems["cat/broken.png"] and "blank" in problems["dog/blank.png"]
+    assert len(pd.read_csv(out / "recordings.csv")) == 4
+    assert not (out / "cat/broken.npz").exists()
+
+
+def replace_noise(camera):
+    return SaccadeCamera(sensor_size=camera.sensor_size, noise_on_hz=0.0, noise_off_hz=0.0)
+
+
+# What is read
+
+
+def test_images_of_every_kind_are_read_upright_on_white(tmp_path):
+    square = Image.new("RGBA", (4, 2), (0, 0, 0, 0))
+    square.putpixel((0, 0), (255, 0, 0, 255))
+    square.save(tmp_path / "alpha.png")
+    assert read_still(tmp_path / "alpha.png").tolist()[0][:2] == [[255, 0, 0], [255, 255, 255]]
+    Image.fromarray(np.array([[0, 65535]], np.uint16)).save(tmp_path / "deep.png")
+    assert read_still(tmp_path / "deep.png")[0].tolist() == [[0, 0, 0], [255, 255, 255]]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.new("RGB", (4, 2)).save(tmp_path / "turned.jpg", exif=exif)
+    assert read_still(tmp_path / "turned.jpg").shape == (4, 2, 3)
+
+
+def test_no_images_and_clashing_names_are_refused_before_anything_is_written(folder, out, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no images in it"):
+        record_folder(tmp_path / "empty", out, CAMERA)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        record_folder(tmp_path / "gone", out, CAMERA)
+    Image.new("L", (4, 4)).save(folder / "cat/a.bmp")
+    with pytest.raises(ValueError, match=r"cat/a\.bmp and cat/a\.png would give one recording"):
+        find_stills(folder)
+    with pytest.raises(ValueError, match=r"\.bin holds up to 256 x 256"):
+        record_folder(folder, out, SaccadeCamera(sensor_size=(480, 640)), ".bin")
+    assert not out.exists()
+
+
+def test_a_camera_is_read_from_files_and_fields(tmp_path, folder, out):
+    (tmp_path / "path.csv").write_text("ms,down,right\n0,0,0\n50,2,-3\n")
+    (tmp_path / "camera.json").write_text('{"threshold_on": 0.5, "black_level": 0.2}')
+    camera = read_camera(tmp_path / "camera.json", tmp_path / "path.csv", {"threshold_on": "0.25", "rests": "true"})
+    assert (camera.threshold_on, camera.black_level, camera.rests) == (0.25, 0.2, True)
+    assert camera.path == ((0, 0, 0), (50, 2, -3))
+    record_folder(folder, out, CAMERA)
+    assert read_camera(out / "camera.json", None, {}) == CAMERA
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "camera.json: not a JSON file of camera fields"),
+        ("[1]", "holds list, expected camera fields by name"),
+        ('{"treshold": 1}', "has no field treshold; its fields are sensor_size, path"),
+    ],
+)
+def test_a_bad_camera_file_is_named(tmp_path, content, message):
+    (tmp_path / "camera.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        read_camera(tmp_path / "camera.json", None, {})
+    (tmp_path / "path.csv").write_text("ms,up\n0,1\n")
+    with pytest.raises(ValueError, match=r"path\.csv: not a CSV with the numeric columns ms,down,right"):
+        read_camera(None, tmp_path / "path.csv", {})
+
+
+# The command line
+
+
+def test_the_command_records_and_tells_how_many(folder, out):
+    arguments = ["record", str(folder), "--out", str(out), "--sensor", "24", "32", "-c", "threshold_on", "0.25"]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    assert "4 simulated recordings in" in done.output
+    assert read_camera(out / "camera.json", None, {}).threshold_on == 0.25
+
+
+def test_the_command_ends_badly_when_an_image_is_bad(folder, out):
+    (folder / "cat/broken.png").write_bytes(b"no image")
+    done = CliRunner().invoke(main, ["record", str(folder), "--out", str(out), "--sensor", "24", "32"])
+    assert done.exit_code == 1
+    assert "not recorded: cat/broken.png" in done.output and "1 of 5 images" in done.output
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        (["-c", "treshold", "1"], "has no field treshold"),
+        (["-c", "threshold_on", "high"], "threshold_on = 'high': not a number"),
+        (["--path", "nowhere.csv"], "nowhere.csv: no such file of a path"),
+    ],
+)
+def test_a_mistake_is_one_message(folder, out, extra, said):
+    done = CliRunner().invoke(main, ["record", str(folder), "--out", str(out), *extra])
+    assert done.exit_code == 2 and said in done.output and "Traceback" not in done.output
