@@ -18,6 +18,10 @@ FREE_BYTES = 1 << 26
 LARGEST_RATIO = 100
 
 
+class Refused(ValueError):
+    """What is wrong with a file, in words for the user; other ValueErrors come from the libraries that read it."""
+
+
 class Decoded(NamedTuple):
     """The content of a file before its events are checked.
 
@@ -40,9 +44,9 @@ def allowed_bytes(path: Path) -> int:
 
 
 def check_inflation(declared: int, allowed: int) -> None:
-    """Raise ValueError for a file that would inflate beyond its bound, before it does."""
+    """Raise Refused for a file that would inflate beyond its bound, before it does."""
     if declared > allowed:
-        raise ValueError(
+        raise Refused(
             f"would inflate to {declared:,} bytes, more than the {allowed:,} that a file of its size may "
             f"({LARGEST_RATIO} times its size once over {FREE_BYTES >> 20} MiB, at most {LARGEST_BYTES >> 30} GiB); "
             "it is damaged or made to fill memory; cut a recording that really is so large into parts"

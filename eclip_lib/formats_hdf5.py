@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eclip_lib.formats import Decoded, Size, allowed_bytes, check_inflation
+from eclip_lib.formats import Decoded, Refused, Size, allowed_bytes, check_inflation
 
 _SECONDS, _SECONDS_PER_MB = 30, 1  # for the process; reading takes 0.01 s a megabyte from a disk
 _MEMORY = 768 << 20  # bytes of address space for the libraries themselves
@@ -86,13 +86,9 @@ def _main(path: str, target: str, allowed: str) -> int:
     except MemoryError:
         return _refuse("damaged: it asks for more memory than its size allows; fetch it again")
     except (ValueError, OSError, KeyError, RuntimeError, TypeError, AttributeError, OverflowError) as error:
-        known = isinstance(error, _Refused)
+        known = isinstance(error, Refused)
         return _refuse(str(error) if known else f"damaged or no HDF5 recording, fetch it again: {error}")
     return 0
-
-
-class _Refused(ValueError):
-    """A refusal in words of our own."""
 
 
 def _refuse(why: str) -> int:
@@ -118,14 +114,14 @@ def _columns(file) -> tuple[dict[str, tuple], bool]:
     events = file.get("CD/events")
     if isinstance(events, h5py.Dataset):
         if not set("xytp") <= set(events.dtype.names or ()):
-            raise _Refused(f"CD/events is {events.dtype}; expected fields x, y, t, p; is it a recording?")
+            raise Refused(f"CD/events is {events.dtype}; expected fields x, y, t, p; is it a recording?")
         return {name: (events, name) for name in "xytp"}, False
     for group in (file.get("events"), file):
         for names in _NAMES if isinstance(group, h5py.Group) else ():
             found = [group.get(name) for name in names]
             if all(isinstance(dataset, h5py.Dataset) for dataset in found):
                 return {name: (dataset, None) for name, dataset in zip("xytp", found, strict=True)}, names != _NAMES[0]
-    raise _Refused(
+    raise Refused(
         f"holds {', '.join(list(file)[:20]) or 'nothing'}; expected CD/events (Prophesee), events/x, y, t, p (DSEC), "
         "or x, y, t, p (xs, ys, ts, ps with seconds)"
     )
@@ -136,16 +132,16 @@ def _checked_bytes(dataset) -> int:
     import h5py
 
     if dataset.external or dataset.is_virtual:
-        raise _Refused(f"{dataset.name} keeps its data in another file; join them with h5repack")
+        raise Refused(f"{dataset.name} keeps its data in another file; join them with h5repack")
     if dataset.ndim != 1 or dataset.dtype.hasobject:
-        raise _Refused(f"{dataset.name} is {dataset.dtype}{list(dataset.shape)}; expected 1-D numbers")
+        raise Refused(f"{dataset.name} is {dataset.dtype}{list(dataset.shape)}; expected 1-D numbers")
     filters = dataset.id.get_create_plist()
     for number in [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]:
         if not h5py.h5z.filter_avail(number):
             import hdf5plugin  # noqa: F401  (registers the usual filters)
         if not h5py.h5z.filter_avail(number):
             name = "Prophesee's ECF" if number == _ECF else f"HDF5 filter {number}"
-            raise _Refused(
+            raise Refused(
                 f"{dataset.name} is packed by {name}, which is not installed; put its plugin on HDF5_PLUGIN_PATH, or "
                 "convert the file to .raw or .dat with the maker's tools"
             )
@@ -160,7 +156,7 @@ def _content(columns: dict[str, tuple], seconds: bool, file) -> dict[str, np.nda
     if seconds:
         content["t"] = np.rint(t.astype(np.float64) * 1e6)
     elif t.dtype.kind not in "iu":
-        raise _Refused(f"t is {t.dtype}; expected integers, microseconds (times in seconds go by the name ts)")
+        raise Refused(f"t is {t.dtype}; expected integers, microseconds (times in seconds go by the name ts)")
     elif "t_offset" in file:
         content["t"] = t.astype(np.int64) + int(file["t_offset"][()])
     return content
