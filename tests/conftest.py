@@ -4,9 +4,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 from eclip_lib.backbone import load_clip
 from eclip_lib.events import EVENT_DTYPE, Recording
+
+settings.register_profile("steady", deadline=None, derandomize=True)  # a slow machine is no failure, nor is luck
+settings.load_profile("steady")
 
 
 @pytest.fixture(autouse=True)
