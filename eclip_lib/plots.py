@@ -1,127 +1,30 @@
-"""The figures of the workbench.
+"""The figures of training and results.
 
 plain arrays and tables → a matplotlib `Figure`, returned and never shown: notebooks, reports and widgets share it.
-Colors are those of Okabe and Ito, which stay apart for color-blind readers.
 """
 
-from collections.abc import Mapping, Sequence
-from io import BytesIO
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
-from PIL import Image
+from matplotlib.ticker import MaxNLocator
 
-ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GRAY = (
-    "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#777777",
-)  # fmt: skip
-SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#000000")
-ON, OFF = VERMILION, BLUE  # as in the event frames: ON reddish, OFF bluish
-CHECK, CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
-
-# Set for every figure, so that it does not depend on what a notebook has changed.
-styled = rc_context(
-    {
-        "figure.dpi": 100,
-        "font.family": "sans-serif",
-        "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib
-        "font.size": 9,
-        "axes.titlesize": 10,
-        "figure.titlesize": 11,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": False,
-        "legend.frameon": False,
-        "image.interpolation": "nearest",
-    }
+from eclip_lib.figure import (
+    BLUE,
+    GRAY,
+    ORANGE,
+    SERIES,
+    SKY,
+    Picture,
+    outline,
+    plain_log,
+    styled,
+    to_image,
 )
 
-
-class Picture(Figure):
-    """A figure that a notebook shows although pyplot, and its state, is never involved."""
-
-    @styled  # ticks are made as late as this
-    def _repr_png_(self) -> bytes:
-        """Return a PNG in 256 colors, a third of the size that all colors would take in a notebook."""
-        full, reduced = BytesIO(), BytesIO()
-        self.savefig(full, format="png")
-        Image.open(full).convert("RGB").quantize(256).save(reduced, format="png", optimize=True)
-        return reduced.getvalue()
-
-
-@styled
-def still_and_events(
-    image: np.ndarray, events: np.ndarray, sensor_size: tuple[int, int], title: str = "", max_events: int = 6000
-) -> Figure:
-    """Draw a still beside its events in space and time.
-
-    Args:
-        image: uint8 (H, W, 3).
-        events: structured array with x, y in pixels, t in µs, p True for ON.
-        sensor_size: (height, width) in pixels; sets the axes.
-        title: heads the figure.
-        max_events: more are thinned out evenly, which the figure says.
-    """
-    height, width = sensor_size
-    figure = Picture(figsize=(8.4, 3.8), layout="constrained")
-    left, right = figure.add_gridspec(1, 2, width_ratios=(1, 1.5))
-    still = figure.add_subplot(left)
-    still.imshow(image)
-    still.set_title(f"Still, {image.shape[1]} x {image.shape[0]} pixels")
-    _frame(still, GRAY)
-    space = figure.add_subplot(right, projection="3d")
-    shown = events[_evenly(len(events), max_events)]
-    for name, polarity, color in (("ON", True, ON), ("OFF", False, OFF)):
-        part, count = shown[shown["p"] == polarity], np.count_nonzero(events["p"] == polarity)
-        space.scatter(
-            part["x"], part["t"] / 1000, part["y"], s=1.5, color=color, linewidths=0, label=f"{name} ({count:,})"
-        )
-    space.set(xlabel="x (pixels)", zlabel="y (pixels)", xlim=(0, width), zlim=(height, 0))
-    space.set_ylabel("time (ms)", labelpad=10)
-    space.yaxis.set_major_locator(MaxNLocator(nbins=4))
-    space.set_box_aspect((width / height, 1.6, 1), zoom=0.82)
-    thinned = f", {len(shown):,} shown" if len(shown) < len(events) else ""
-    space.set_title(f"{len(events):,} events{thinned}")
-    space.legend(loc="upper left", markerscale=5, handletextpad=0.1)
-    figure.suptitle(title)
-    return figure
-
-
-@styled
-def count_maps(maps: np.ndarray, frames: Mapping[str, np.ndarray], valid: np.ndarray) -> Figure:
-    """Draw event count maps and the frames made of them, a column for each window.
-
-    Args:
-        maps: counts (T, 2, H, W), channel 0 = ON.
-        frames: by color mode, (T, 3, S, S) in [0, 1].
-        valid: (T,) bool; a window without events is marked as missing.
-    """
-    windows = len(maps)
-    figure = Picture(figsize=(1.6 * windows + 1.8, 1.5 * (2 + len(frames)) + 0.5), layout="constrained")
-    axes = figure.subplots(2 + len(frames), windows, squeeze=False)
-    scale = LogNorm(1, max(2, int(np.max(maps, initial=0))))
-    for channel, name in enumerate(("ON", "OFF")):
-        for column in range(windows):
-            counts = np.ma.masked_equal(maps[column, channel], 0)
-            drawn = axes[channel, column].imshow(counts, norm=scale, cmap="cividis_r")
-        axes[channel, 0].set_ylabel(f"{name} counts")
-    for row, (name, colored) in zip(axes[2:], frames.items(), strict=True):
-        for axis, frame in zip(row, colored, strict=True):
-            axis.imshow(_pixels(frame))
-        row[0].set_ylabel(f"frame, {name}")
-    for column, present in enumerate(valid):
-        axes[0, column].set_title(f"window {column}")
-        for axis in axes[:, column]:
-            _frame(axis, GRAY, missing=not present)
-    bar = figure.colorbar(drawn, ax=axes, label="events per pixel", shrink=0.4, anchor=(0, 1), aspect=12)
-    _plain_log(bar.ax.yaxis)
-    figure.suptitle("Event count maps and frames")
-    return figure
+CHECK, CROSS = "\N{CHECK MARK}", "\N{BALLOT X}"
 
 
 @styled
@@ -181,9 +84,9 @@ def retrieval(
     for row, query in enumerate(queries):
         for column, axis in enumerate(axes[row]):
             right = bool(correct[row, column])
-            axis.imshow(_pixels(frames[row, column]))
+            axis.imshow(to_image(frames[row, column]))
             axis.set_xlabel(f"{CHECK if right else CROSS} {_short(labels[row][column], 16)}", fontsize=8)
-            _frame(axis, BLUE if right else ORANGE, width=2.5, dashed=not right)
+            outline(axis, BLUE if right else ORANGE, width=2.5, dashed=not right)
         axes[row, 0].set_ylabel(_short(query, 24), rotation=0, ha="right", va="center")
     for rank, axis in enumerate(axes[0], start=1):
         axis.set_title(f"rank {rank}")
@@ -210,8 +113,8 @@ def confusions(pairs: Sequence[tuple[str, str, int, float]], examples: np.ndarra
     axis.set(xlabel="share of the true class (%)", ylim=(rows - 0.5, -0.5), xlim=(0, 1.18 * max(shares, default=100)))
     for row, example in enumerate(examples if examples is not None else ()):
         picture = figure.add_subplot(grid[row, 0])
-        picture.imshow(_pixels(example))
-        _frame(picture, GRAY)
+        picture.imshow(to_image(example))
+        outline(picture, GRAY)
     figure.suptitle("Worst confusions (true class → taken for)")
     return figure
 
@@ -230,7 +133,7 @@ def pretrain_curve(records: pd.DataFrame) -> Figure:
         part = records.dropna(subset=[name])
         loss.plot(part["step"], part[name], color=color, linewidth=1.2, label=name)
     loss.set(title="Terms of the loss, weighted", ylabel="loss", yscale="log")
-    _plain_log(loss.yaxis)
+    plain_log(loss.yaxis)
     loss.legend(loc="best", ncols=2)
     for name, label, color in (("val_top1", "top-1", BLUE), ("val_top5", "top-5", ORANGE)):
         part = records.dropna(subset=[name])
@@ -273,34 +176,6 @@ def _dots(axis: Axes, rows: pd.DataFrame) -> None:
     axis.set_yticks(range(len(rows)), rows["method"])
     axis.set(ylim=(len(rows) - 0.4, -0.6), xlim=(0, 100))
     axis.grid(axis="x", color="#DDDDDD", linewidth=0.6)
-
-
-def _frame(axis: Axes, color: str, width: float = 0.6, dashed: bool = False, missing: bool = False) -> None:
-    """Draw a frame around a picture instead of ticks; a missing one is crossed out by hatching and a word."""
-    axis.set(xticks=[], yticks=[])
-    axis.spines[:].set(visible=True, color=color, linewidth=width, linestyle="--" if dashed else "-")
-    if missing:
-        axis.set_facecolor("white")
-        axis.patch.set(hatch="///", edgecolor="#CCCCCC", linewidth=0)
-        axis.images[0].set_visible(False)
-        axis.text(0.5, 0.5, "missing", transform=axis.transAxes, ha="center", va="center", color=GRAY)
-
-
-def _plain_log(axis: Axis) -> None:
-    """Label a logarithmic axis 1, 2, 5, 10 … instead of by powers."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _evenly(total: int, most: int) -> np.ndarray:
-    """Return at most `most` indices into `total` items, spread evenly."""
-    return np.linspace(0, total - 1, min(total, most)).round().astype(int)
-
-
-def _pixels(frame: np.ndarray) -> np.ndarray:
-    """Return a frame (3, S, S) in [0, 1] as the image (S, S, 3) that matplotlib draws."""
-    return np.clip(np.moveaxis(np.asarray(frame), 0, -1), 0, 1)
 
 
 def _short(text: str, most: int = 22) -> str:

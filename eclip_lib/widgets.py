@@ -1,16 +1,21 @@
-"""What notebooks show while they run.
+"""What is alive in a notebook: a figure that follows records as they come, and the explorer.
 
-records as they come → one figure that is redrawn in place.
+records → one figure that is redrawn in place; a recording and a config → controls and what they change.
 """
 
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from time import monotonic
 
 from IPython import get_ipython
 from IPython.display import display
+from ipywidgets import Widget
 from matplotlib.figure import Figure
 from tqdm import tqdm
+
+from eclip_lib.config import FrameConfig
+from eclip_lib.samples import Sample
 
 EVERY = 2.0  # s; drawing takes a fifth of a second, so training keeps nine tenths of its speed
 
@@ -30,6 +35,22 @@ def live(records: Iterable[dict], draw: Callable[[list[dict]], Figure], every: f
         All records.
     """
     return _drawn(records, draw, every) if _in_notebook() else _told(records)
+
+
+def explore(sample: Sample, cfg: FrameConfig, folder: Path | str | None = None) -> Widget:
+    """Return the explorer: a recording, its windows and its frames under controls that redraw at once.
+
+    Another recording can be picked, read from a path or uploaded; two settings stand side by side; strips, animations
+    and the code that makes the same frames can be kept. What goes wrong is said in the widget.
+
+    Args:
+        sample: the recording to start with.
+        cfg: the setting to start with.
+        folder: where exports go; None for `runs/explore`.
+    """
+    from eclip_lib.explorer import FOLDER, Explorer  # plotly takes a second to load, which a live curve need not wait
+
+    return Explorer(sample, cfg, FOLDER if folder is None else Path(folder)).box
 
 
 def _in_notebook() -> bool:

@@ -31,7 +31,7 @@ LEVELS = [
         "icons",
     },
     {"event_encoder", "prompts", "text_encoder", "datasets", "teacher", "tiny_clip", "presets"}
-    | {"samples", "views", "saturation", "traps", "export", "calibration", "record_folder"},
+    | {"figure", "samples", "views", "saturation", "traps", "export", "calibration", "record_folder"},
     {"model", "baselines", "inputs", "loader"},
     {"evaluation"},
     {"training", "pretrain"},

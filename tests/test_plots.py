@@ -22,25 +22,6 @@ def rng():
     return np.random.default_rng(0)
 
 
-def saccades(rng, number: int, height: int = 180, width: int = 240) -> np.ndarray:
-    """Return events along a moving ring, as a still seen in three saccades gives them."""
-    events = np.zeros(number, dtype=[("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")])
-    time, angle = np.sort(rng.uniform(0, 300_000, number)), rng.uniform(0, 2 * np.pi, number)
-    drift = 20 * np.sin(time / 50_000)
-    events["t"] = time
-    events["x"] = np.clip(width / 2 + drift + 60 * np.cos(angle) + rng.normal(0, 2, number), 0, width - 1)
-    events["y"] = np.clip(height / 2 + 60 * np.sin(angle) + rng.normal(0, 2, number), 0, height - 1)
-    events["p"] = np.cos(angle) + rng.normal(0, 0.3, number) > 0
-    return events
-
-
-def still(height: int = 180, width: int = 240) -> np.ndarray:
-    y, x = np.mgrid[:height, :width]
-    ring = np.abs(np.hypot(x - width / 2, y - height / 2) - 60) < 8
-    shade = np.stack([255 - x // 2, 200 + y // 8, 255 - y // 3], axis=-1)
-    return np.where(ring[..., None], [40, 60, 160], shade).astype(np.uint8)
-
-
 def some_frames(rng, *shape: int, size: int = 48) -> np.ndarray:
     """Return white frames with blots of red and blue, (*shape, 3, size, size)."""
     frames = np.ones((*shape, 3, size, size), dtype=np.float32)
@@ -49,17 +30,6 @@ def some_frames(rng, *shape: int, size: int = 48) -> np.ndarray:
     frames[..., 1:, :, :][np.broadcast_to(on[..., None, :, :], (*shape, 2, size, size))] = 0.2
     frames[..., :2, :, :][np.broadcast_to(off[..., None, :, :], (*shape, 2, size, size))] = 0.2
     return frames
-
-
-def a_still_and_events(rng):
-    return plots.still_and_events(still(), saccades(rng, 20_000), (180, 240), title="icons100: wheelchair (simulated)")
-
-
-def a_count_maps(rng):
-    maps = rng.poisson(np.linspace(0, 3, 48 * 48).reshape(48, 48), (4, 2, 48, 48)).astype(np.uint16)
-    maps[3] = 0
-    frames = {name: some_frames(rng, 4) for name in ("rgb", "gray", "count")}
-    return plots.count_maps(maps, frames, np.array([True, True, True, False]))
 
 
 def a_history(slope: float = 0.2) -> pd.DataFrame:
@@ -119,8 +89,6 @@ def a_pretrain_curve(rng):
 
 
 FIGURES = [
-    a_still_and_events,
-    a_count_maps,
     a_learning_curves,
     a_accuracy_dots,
     a_retrieval,
@@ -148,12 +116,6 @@ def test_a_figure_has_a_title_and_fits_in_a_notebook(figure):
     assert max(Image.open(BytesIO(png)).size) <= 1000
 
 
-def test_a_figure_full_of_colors_is_made_to_fit(rng):
-    photo = rng.integers(0, 256, (180, 240, 3), dtype=np.uint8)
-    png = plots.still_and_events(photo, saccades(rng, 100), (180, 240))._repr_png_()
-    assert len(png) <= LARGEST
-
-
 def test_a_figure_is_the_same_each_time(figure, request, rng):
     again = request.node.callspec.params["figure"](np.random.default_rng(0))
     assert figure._repr_png_() == again._repr_png_()
@@ -164,30 +126,6 @@ def test_curves_name_their_axes_and_series(make, rng):
     figure = make(rng)
     assert all(axis.get_xlabel() and axis.get_ylabel() and axis.get_title() for axis in figure.axes)
     assert figure.axes[1].get_legend() is not None
-
-
-def test_events_are_thinned_evenly_and_said_to_be(rng):
-    events = saccades(rng, 20_000)
-    written = texts(plots.still_and_events(still(), events, (180, 240), max_events=500))
-    assert "20,000 events, 500 shown" in written
-    assert f"ON ({np.count_nonzero(events['p']):,})" in written
-    assert "time (ms)" in written
-    assert "shown" not in texts(plots.still_and_events(still(), events[:400], (180, 240), max_events=500))
-
-
-def test_events_lie_where_they_are_with_y_downward():
-    events = np.array([(3, 4, 5000, True)], dtype=[("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", "?")])
-    space = plots.still_and_events(still(), events, (10, 20)).axes[1]
-    assert [float(values[0]) for values in space.collections[0]._offsets3d] == [3, 5, 4]
-    assert space.get_zlim() == (10, 0)
-
-
-def test_no_events_are_no_error():
-    assert texts(plots.still_and_events(still(), saccades(np.random.default_rng(0), 0), (180, 240)))
-
-
-def test_missing_windows_are_marked(rng):
-    assert texts(a_count_maps(rng)).count("missing") == 5
 
 
 def test_dots_tell_mean_deviation_and_number_and_none_for_a_single_run(rng):
