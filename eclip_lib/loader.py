@@ -8,7 +8,7 @@ from multiprocessing import get_all_start_methods
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64, UInt
+from jaxtyping import Bool, Int64, Integer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -37,8 +37,10 @@ class MapDataset(Dataset):
 
 def collate_maps(
     samples: Sequence[Sample],
-) -> tuple[UInt[Tensor, "B T 2 H W"], Bool[Tensor, "B T"], Int64[Tensor, " B"]]:
-    """Stack samples, their counts at 8 bits where all of the batch fit, else at 16.
+) -> tuple[Integer[Tensor, "B T 2 H W"], Bool[Tensor, "B T"], Int64[Tensor, " B"]]:
+    """Stack samples, their counts at 8 bits where all of the batch fit, else at 32.
+
+    PyTorch has few operations for 16 bits without a sign, and counts above 255 are rare.
 
     Raises:
         ValueError: recordings of different sensors.
@@ -50,8 +52,9 @@ def collate_maps(
             f"a batch has count maps of shapes {', '.join(map(str, shapes))}; all recordings of a batch must be of "
             "one sensor: load each sensor's by itself, or use batch_size = 1"
         )
+    packed = pack_maps(np.stack(maps))
     return (
-        torch.from_numpy(pack_maps(np.stack(maps))),
+        torch.from_numpy(packed if packed.dtype == np.uint8 else packed.astype(np.int32)),
         torch.from_numpy(np.stack(valid)),
         torch.tensor(labels, dtype=torch.int64),
     )

@@ -96,7 +96,7 @@ def test_eventclip_is_nearly_white_where_both_polarities_peak():
 
 
 def test_eventclip_removes_hot_pixels_by_hand():
-    """A count of 100 and three of 1 among 800: mean 0.129, deviation 3.53; 100 > 35.5 is hot, and 1 becomes the peak."""
+    """100 and three times 1 among 800 counts: mean 0.129, deviation 3.53; 100 > 35.5 is hot, and 1 becomes the peak."""
     counts = torch.zeros(2, 20, 20, dtype=torch.int32)
     counts[0, 0, 0], counts[1, 5, 5], counts[0, 7, 7], counts[0, 8, 8] = 100, 1, 1, 1
     frame = color_maps(counts, "eventclip")[0]

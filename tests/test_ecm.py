@@ -1,13 +1,20 @@
+from dataclasses import replace
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
-from eclip_lib.config import FrameConfig
-from eclip_lib.ecm import colorize, count_maps, event_frames, window_bounds
+from eclip_lib.config import Color, FrameConfig
+from eclip_lib.ecm import colorize, count_maps, event_frames, frame_maps, frames_from_maps, pack_maps
 from eclip_lib.events import EVENT_DTYPE, Recording
+from eclip_lib.windows import recording_windows, window_bounds
 
 # (x, y, t, p): two ON at one pixel, one OFF beside it, one OFF on top of an ON, one ON below.
 FIVE = [(0, 0, 10, 1), (0, 0, 20, 1), (1, 0, 30, 0), (0, 0, 40, 0), (2, 1, 50, 1)]
+MODES = get_args(Color)
 
 
 @pytest.fixture
@@ -15,13 +22,17 @@ def five():
     return Recording(np.array(FIVE, EVENT_DTYPE), (2, 3))
 
 
+def seeded(n=1001, sensor_size=(11, 14), seed=3, last_us=300_000):
+    rng = np.random.default_rng(seed)
+    events = np.empty(n, EVENT_DTYPE)
+    events["x"], events["y"] = (rng.integers(0, side, n) for side in sensor_size[::-1])
+    events["t"], events["p"] = np.sort(rng.integers(0, last_us, n)), rng.random(n) < 0.4
+    return Recording(events, sensor_size)
+
+
 @pytest.fixture
 def recording():
-    rng = np.random.default_rng(3)
-    events = np.empty(1001, EVENT_DTYPE)
-    events["x"], events["y"] = rng.integers(0, 14, 1001), rng.integers(0, 11, 1001)
-    events["t"], events["p"] = np.sort(rng.integers(0, 300_000, 1001)), rng.random(1001) < 0.4
-    return Recording(events, (11, 14))
+    return seeded()
 
 
 def changed(recording, **columns):
@@ -31,51 +42,43 @@ def changed(recording, **columns):
     return Recording(events, recording.sensor_size)
 
 
+def naive_maps(recording, bounds):
+    """Count with np.add.at, the oracle."""
+    maps = np.zeros((len(bounds), 2, *recording.sensor_size), np.int64)
+    for window, (start, stop) in enumerate(bounds):
+        part = recording.events[start:stop]
+        np.add.at(maps[window], (1 - part["p"].astype(int), part["y"], part["x"]), 1)
+    return maps
+
+
+@st.composite
+def configs(draw):
+    """Draw any valid way to cut windows, of sizes that fit recordings of some 200 events in 1 ms."""
+    kind = draw(st.sampled_from(["parts", "count", "time"]))
+    windows = draw(st.sampled_from(["first", "spread"]))
+    free = windows == "first" and kind != "parts"
+    return FrameConfig(
+        size=draw(st.integers(1, 16)),
+        frames=draw(st.integers(1, 6)),
+        events_per_frame=draw(st.integers(1, 250)) if kind == "count" else None,
+        window_us=draw(st.integers(1, 1200)) if kind == "time" else None,
+        windows=windows,
+        overlap=draw(st.floats(0, 1, exclude_max=True)) if free else 0.0,
+        start=draw(st.integers(0, 300)),
+        polarity=draw(st.sampled_from(["both", "on", "off"])),
+        color=draw(st.sampled_from(MODES)),
+        keep_aspect=draw(st.booleans()),
+    )
+
+
+recordings = st.builds(
+    seeded,
+    n=st.integers(1, 220),
+    sensor_size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    seed=st.integers(0, 99),
+    last_us=st.integers(1, 1000),
+)
 SETTINGS = [(None, 3, "first"), (None, 5, "spread"), (300, 3, "first"), (300, 6, "first"), (300, 5, "spread")]
-
-# Windows
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ((10, None, 3), [[0, 3], [3, 6], [6, 10]]),
-        ((2, None, 3), [[0, 0], [0, 1], [1, 2]]),
-        ((10, 4, 3), [[0, 4], [4, 8], [8, 10]]),
-        ((10, 5, 3), [[0, 5], [5, 10], [10, 10]]),
-        ((3, 5, 2), [[0, 3], [3, 3]]),
-        ((100, 4, 2), [[0, 4], [4, 8]]),
-        ((100, 10, 3, "spread"), [[0, 10], [45, 55], [90, 100]]),
-        ((10, 8, 2, "spread"), [[0, 8], [2, 10]]),
-        ((3, 8, 2, "spread"), [[0, 3], [0, 3]]),
-        ((9, 4, 1, "spread"), [[0, 4]]),
-        ((0, 4, 2), [[0, 0], [0, 0]]),
-    ],
-)
-def test_windows_by_hand(arguments, expected):
-    assert window_bounds(*arguments).tolist() == expected
-
-
-@pytest.mark.parametrize("n", [1, 7, 100, 75_001])
-def test_equal_parts_use_every_event_once_and_differ_by_one(n):
-    bounds = window_bounds(n, None, 6)
-    assert (bounds[0, 0], bounds[-1, 1]) == (0, n) and np.array_equal(bounds[1:, 0], bounds[:-1, 1])
-    assert np.ptp(bounds[:, 1] - bounds[:, 0]) <= 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((5, 0, 3), "events_per_frame = 0: must be at least 1"),
-        ((5, 1, 0), "frames = 0: must be at least 1"),
-        ((-1, 1, 1), "n_events = -1"),
-        ((5, 1, 1, "last"), "windows = 'last': expected one of first, spread"),
-    ],
-)
-def test_bad_windows_are_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        window_bounds(*arguments)
-
 
 # Count maps
 
@@ -91,23 +94,38 @@ def test_maps_of_five_events_by_hand(five):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_maps_equal_the_naive_ones(recording, setting):
-    expected = np.zeros((setting[1], 2, 11, 14), np.uint16)
-    for window, (start, stop) in enumerate(window_bounds(len(recording), *setting)):
-        part = recording.events[start:stop]
-        np.add.at(expected[window], (1 - part["p"].astype(int), part["y"], part["x"]), 1)
     maps = count_maps(recording, *setting)
-    assert maps.dtype == np.uint16 and np.array_equal(maps, expected)
+    assert maps.dtype == np.uint16
+    assert np.array_equal(maps, naive_maps(recording, window_bounds(len(recording), *setting)))
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_maps_sum_to_the_events_of_their_windows(recording, setting):
-    bounds = window_bounds(len(recording), *setting)
-    assert np.array_equal(count_maps(recording, *setting).sum((1, 2, 3)), bounds[:, 1] - bounds[:, 0])
-
-
-def test_polarity_flip_swaps_the_channels(recording):
+@given(recording=recordings, cfg=configs())
+def test_laws_of_maps_for_every_setting(recording, cfg):
+    """Naive counts, the sum, validity, flipped polarity, a mirrored recording, and a recording moved in time."""
+    bounds = recording_windows(recording, cfg)
+    maps, valid = frame_maps(recording, cfg)
+    expected = naive_maps(recording, bounds)
+    if cfg.polarity != "both":
+        expected[:, 1 if cfg.polarity == "on" else 0] = 0
+    assert np.array_equal(maps, expected) and maps.dtype == np.uint16
+    positive = np.array([recording.events["p"][start:stop].sum() for start, stop in bounds])
+    sizes = {"both": bounds[:, 1] - bounds[:, 0], "on": positive, "off": bounds[:, 1] - bounds[:, 0] - positive}[
+        cfg.polarity
+    ]
+    assert np.array_equal(maps.sum((1, 2, 3)), sizes) and np.array_equal(valid, sizes > 0)
+    opposite = {"both": "both", "on": "off", "off": "on"}[cfg.polarity]
     flipped = changed(recording, p=~recording.events["p"])
-    assert np.array_equal(count_maps(flipped), count_maps(recording)[:, ::-1])
+    assert np.array_equal(frame_maps(flipped, replace(cfg, polarity=opposite))[0], maps[:, ::-1])
+    mirrored = changed(recording, x=recording.sensor_size[1] - 1 - recording.events["x"])
+    assert np.array_equal(frame_maps(mirrored, cfg)[0], maps[..., ::-1])
+    later = changed(recording, t=recording.events["t"] + 1_760_000_000_000_000)
+    assert np.array_equal(frame_maps(later, cfg)[0], maps)
+
+
+@given(recording=recordings, cfg=configs())
+def test_on_and_off_add_up_to_both(recording, cfg):
+    on, off, both = (frame_maps(recording, replace(cfg, polarity=name))[0] for name in ("on", "off", "both"))
+    assert np.array_equal(on + off, both)
 
 
 def test_on_is_channel_zero():
@@ -115,19 +133,30 @@ def test_on_is_channel_zero():
     assert maps[0, 0, 0, 1] == 1 and maps[0, 1].sum() == 0
 
 
-def test_mirrored_recording_has_mirrored_maps(recording):
-    mirrored = changed(recording, x=13 - recording.events["x"])
-    assert np.array_equal(count_maps(mirrored), count_maps(recording)[..., ::-1])
-
-
 def test_canvas_is_the_sensor_not_the_largest_event(five):
     assert count_maps(Recording(five.events, (20, 30))).shape == (3, 2, 20, 30)
+
+
+def test_the_corners_of_the_largest_sensor_are_counted_where_they_are():
+    events = np.zeros(4, EVENT_DTYPE)
+    events["x"], events["y"] = [0, 32767, 0, 32767], [0, 0, 1, 1]
+    maps = count_maps(Recording(events, (2, 32768)), frames=1)
+    assert maps.sum() == 4 and np.all(maps[0, 1, :, [0, -1]] == 1)
 
 
 def test_recording_is_not_modified(recording):
     before = recording.events.copy()
     event_frames(recording, FrameConfig())
     assert np.array_equal(recording.events, before)
+
+
+def test_every_layout_of_the_events_in_memory_counts_the_same(recording):
+    expected = count_maps(recording)
+    twice = np.repeat(recording.events, 2)
+    frozen = recording.events.copy()
+    frozen.flags.writeable = False
+    for events in (twice[::2], frozen):
+        assert np.array_equal(count_maps(Recording(events, recording.sensor_size)), expected)
 
 
 def test_count_beyond_the_type_is_an_error():
@@ -137,87 +166,67 @@ def test_count_beyond_the_type_is_an_error():
         count_maps(Recording(np.zeros(65_536, EVENT_DTYPE), (1, 1)), frames=1)
 
 
-# Color
+def test_a_full_pixel_among_many_events_is_found_and_a_large_window_is_not_mistaken_for_one():
+    events = np.zeros(200_000, EVENT_DTYPE)
+    events["x"] = np.arange(200_000) % 4
+    fine = Recording(events, (1, 4))
+    assert np.all(count_maps(fine, frames=1)[0, 1] == 50_000)
+    events = events.copy()
+    events["x"][100_000:] = 3
+    with pytest.raises(ValueError, match="window 1: a pixel"):
+        count_maps(Recording(events, (1, 4)), 100_000, 2)
 
 
-def test_rgb_of_five_events_by_hand(five):
-    red, green, blue = colorize(count_maps(five, frames=1), "rgb")[0]
-    assert red.tolist() == [[0, 0, 1], [1, 1, 1]]  # dark where OFF
-    assert green.tolist() == [[0, 0, 1], [1, 1, 0]]  # dark where any
-    assert blue.tolist() == [[0, 1, 1], [1, 1, 0]]  # dark where ON
-
-
-def test_gray_of_five_events_by_hand(five):
-    gray = colorize(count_maps(five, frames=1), "gray")[0]
-    once = 1 - 127 / 255
-    assert np.allclose(gray, np.broadcast_to([[0, once, 1], [1, 1, once]], (3, 2, 3)), atol=1e-6)
-
-
-def test_count_of_five_events_by_hand(five):
-    maps = count_maps(five, frames=1)
-    peak = np.percentile([2, 1, 1, 1], 99)  # 1.97
-    two, one = 1.0, np.log(2) / np.log(1 + peak)
-    red, green, blue = colorize(maps, "count")[0]
-    assert np.allclose(red, [[1 - one, 1 - one, 1], [1, 1, 1]])
-    assert np.allclose(green, [[0, 1 - one, 1], [1, 1, 1 - one]])
-    assert np.allclose(blue, [[1 - two, 1, 1], [1, 1, 1 - one]])
-
-
-def test_rgb_and_gray_follow_the_official_formula(recording):
-    maps = count_maps(recording)
-    on, off = maps[:, :1].astype(float), maps[:, 1:].astype(float)
-    cyan, yellow = np.array([0, 255, 255]).reshape(3, 1, 1), np.array([255, 255, 0]).reshape(3, 1, 1)
-    assert np.allclose(colorize(maps, "rgb"), np.clip(1 - (on * cyan + off * yellow) / 255, 0, 255))
-    assert np.allclose(colorize(maps, "gray"), np.clip(1 - (on + off) * 127 / 255, 0, 255).repeat(3, 1), atol=1e-6)
-
-
-def test_count_tells_one_event_from_several():
-    maps = np.zeros((1, 2, 1, 4), np.uint16)
-    maps[0, 0, 0] = [0, 1, 3, 9]
-    blue = colorize(maps, "count")[0, 2, 0]
-    assert blue[0] == 1 and np.all(np.diff(blue) < -0.1)
-    assert np.ptp(colorize(maps, "rgb")[0, 2, 0, 1:]) == 0  # the paper's saturates
-
-
-def test_count_is_scaled_for_each_frame_alone(recording):
-    maps = count_maps(recording)
-    assert np.array_equal(colorize(maps, "count")[:1], colorize(maps[:1], "count"))
-
-
-@pytest.mark.parametrize("mode", ["rgb", "gray", "count"])
-def test_every_mode_is_float32_in_range_and_white_without_events(mode):
-    maps = np.zeros((2, 2, 3, 4), np.uint16)
-    maps[0] = np.arange(24).reshape(2, 3, 4) * 2000
-    before = maps.copy()
-    frames = colorize(maps, mode)
-    assert frames.dtype == np.float32 and frames.shape == (2, 3, 3, 4)
-    assert frames.min() >= 0 and frames.max() <= 1 and np.all(frames[1] == 1)
-    assert np.array_equal(maps, before)
-
-
-def test_polarity_flip_swaps_red_and_blue(recording):
-    maps = count_maps(recording)
-    for mode in ("rgb", "count"):
-        assert np.array_equal(colorize(maps[:, ::-1], mode), colorize(maps, mode)[:, ::-1])
-
-
-def test_unknown_mode_and_wrong_shape_are_named():
-    with pytest.raises(ValueError, match="color mode 'sepia': expected one of rgb, gray, rgb-formula, gray-formula, count"):
-        colorize(np.zeros((1, 2, 3, 3), np.uint16), "sepia")
-    with pytest.raises(ValueError, match=r"maps of shape \(2, 3, 3\): expected \(T, 2, H, W\)"):
-        colorize(np.zeros((2, 3, 3), np.uint16))
+def test_packed_maps_are_the_same_in_fewer_bytes():
+    small, large = np.full((1, 2, 2, 2), 255, np.uint16), np.full((1, 2, 2, 2), 256, np.uint16)
+    assert pack_maps(small).dtype == np.uint8 and np.array_equal(pack_maps(small), small)
+    assert pack_maps(large).dtype == np.uint16 and np.array_equal(pack_maps(large), large)
 
 
 # Frames
 
 
-@pytest.mark.parametrize("color", ["rgb", "gray", "count"])
+@given(recording=recordings, cfg=configs())
+def test_laws_of_frames_for_every_setting(recording, cfg):
+    """Range, type, white where missing, and the mirror image of a mirrored recording."""
+    frames, valid = event_frames(recording, cfg)
+    assert frames.shape == (cfg.frames, 3, cfg.size, cfg.size) and frames.dtype == torch.float32
+    assert valid.dtype == torch.bool and np.array_equal(valid.numpy(), frame_maps(recording, cfg)[1])
+    assert frames.min() >= 0 and frames.max() <= 1 and torch.all(frames[~valid] == 1)
+    mirrored = changed(recording, x=recording.sensor_size[1] - 1 - recording.events["x"])
+    assume(not cfg.keep_aspect)  # an odd margin is on one side
+    assert torch.allclose(event_frames(mirrored, cfg)[0], frames.flip(-1), atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("keep_aspect", [False, True])
-def test_frames_are_float32_in_range(recording, color, keep_aspect):
-    frames, valid = event_frames(recording, FrameConfig(size=24, frames=4, color=color, keep_aspect=keep_aspect))
+def test_frames_are_float32_in_range(recording, mode, keep_aspect):
+    frames, valid = event_frames(recording, FrameConfig(size=24, frames=4, color=mode, keep_aspect=keep_aspect))
     assert frames.shape == (4, 3, 24, 24) and frames.dtype == torch.float32
     assert valid.dtype == torch.bool and valid.all()
     assert 0 <= frames.min() < 0.9 and frames.max() <= 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_batch_of_packed_maps_gives_the_frames_of_each_recording(mode):
+    cfg = FrameConfig(size=17, frames=3, events_per_frame=300, color=mode)
+    batch = [seeded(n, seed=n) for n in (1001, 500, 250)]
+    counted = [frame_maps(recording, cfg) for recording in batch]
+    maps, valid = (np.stack(parts) for parts in zip(*counted, strict=True))
+    frames = frames_from_maps(torch.from_numpy(pack_maps(maps)), torch.from_numpy(valid), cfg)
+    assert frames.shape == (3, 3, 3, 17, 17)
+    for drawn, recording in zip(frames, batch, strict=True):
+        assert torch.equal(drawn, event_frames(recording, cfg)[0])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", MODES)
+def test_a_gpu_draws_the_frames_of_the_cpu(mode):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    cfg = FrameConfig(size=40, frames=4, events_per_frame=300, color=mode, keep_aspect=True)
+    maps, valid = (torch.from_numpy(part) for part in frame_maps(seeded(), cfg))
+    assert torch.allclose(frames_from_maps(maps.cuda(), valid.cuda(), cfg).cpu(), frames_from_maps(maps, valid, cfg))
 
 
 def test_frames_of_the_sensor_size_are_the_colored_maps(five):
@@ -233,6 +242,20 @@ def test_missing_windows_are_white_and_change_nothing_else(recording):
     assert torch.equal(more[:3], frames) and torch.all(more[3:] == 1)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_silence_in_the_middle_is_a_missing_window(mode):
+    quiet = changed(seeded(3, (4, 4)), t=[0, 5, 25])
+    frames, valid = event_frames(quiet, FrameConfig(window_us=10, frames=4, color=mode))
+    assert valid.tolist() == [True, False, True, False]
+    assert torch.all(frames[[1, 3]] == 1) and frames[0].min() < 1 and frames[2].min() < 1
+
+
+def test_a_window_without_the_polarity_asked_for_is_missing(five):
+    cfg = FrameConfig(size=6, frames=5, events_per_frame=1, polarity="off")
+    _, valid = event_frames(five, cfg)
+    assert valid.tolist() == [False, False, True, True, False]
+
+
 def test_exact_multiple_leaves_no_phantom_window(recording):
     exact = Recording(recording.events[:800], recording.sensor_size)
     frames, valid = event_frames(exact, FrameConfig(events_per_frame=400, frames=3))
@@ -244,12 +267,13 @@ def test_fewer_events_than_frames():
     assert valid.sum() == 1
 
 
-def test_kept_aspect_pads_with_white_in_the_middle():
+@pytest.mark.parametrize(("mode", "margin"), [("rgb", 1), ("rgb-formula", 0), ("gray-formula", 0)])
+def test_kept_aspect_pads_with_the_background_in_the_middle(mode, margin):
     events = np.zeros(20 * 10, EVENT_DTYPE)
     events["y"], events["x"] = np.divmod(np.arange(200), 20)
-    frames, _ = event_frames(Recording(events, (10, 20)), FrameConfig(size=40, frames=1, keep_aspect=True))
+    frames, _ = event_frames(Recording(events, (10, 20)), FrameConfig(size=40, frames=1, keep_aspect=True, color=mode))
     red = frames[0, 0]  # every pixel has an OFF event
-    assert torch.all(red[:10] == 1) and torch.all(red[30:] == 1) and torch.all(red[10:30] == 0)
+    assert torch.all(red[:10] == margin) and torch.all(red[30:] == margin) and torch.all(red[10:30] != margin)
 
 
 def test_shrinking_keeps_thin_edges():
@@ -257,3 +281,18 @@ def test_shrinking_keeps_thin_edges():
     events["y"], events["x"] = np.arange(96), 50  # a line of one pixel
     frames, _ = event_frames(Recording(events, (96, 96)), FrameConfig(size=12, frames=1))
     assert torch.all(frames[0, 0].amin(dim=1) < 0.95)
+
+
+@pytest.mark.data
+def test_real_recordings_keep_the_laws(data_folder):
+    from eclip_lib.events import read_events
+
+    face = read_events(data_folder / "n-caltech101" / "Faces_easy" / "image_0001.bin", (180, 240))
+    for cfg in (
+        FrameConfig(size=224, frames=5, events_per_frame=15_000),
+        FrameConfig(size=224, frames=3, window_us=100_000),
+        FrameConfig(size=224, frames=7, window_us=50_000, overlap=0.5, start=20_000),
+    ):
+        bounds, (maps, valid) = recording_windows(face, cfg), frame_maps(face, cfg)
+        assert np.array_equal(maps, naive_maps(face, bounds)) and np.array_equal(valid, bounds[:, 1] > bounds[:, 0])
+        assert valid.sum() >= 3
