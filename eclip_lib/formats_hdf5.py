@@ -52,7 +52,8 @@ def read_hdf5(path: Path, repair: bool = False) -> Decoded:
 def _environment() -> dict[str, str]:
     """Return an environment that finds the same modules, with one thread: each takes address space."""
     paths = os.pathsep.join(path for path in sys.path if path)
-    return os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
+    return os.environ | threads | {"PYTHONPATH": paths}
 
 
 def _check_exit(done: subprocess.CompletedProcess) -> None:
@@ -135,17 +136,22 @@ def _checked_bytes(dataset) -> int:
         raise Refused(f"{dataset.name} keeps its data in another file; join them with h5repack")
     if dataset.ndim != 1 or dataset.dtype.hasobject:
         raise Refused(f"{dataset.name} is {dataset.dtype}{list(dataset.shape)}; expected 1-D numbers")
-    filters = dataset.id.get_create_plist()
-    for number in [filters.get_filter(i)[0] for i in range(filters.get_nfilters())]:
+    for number in _filters(dataset):
         if not h5py.h5z.filter_avail(number):
             import hdf5plugin  # noqa: F401  (registers the usual filters)
         if not h5py.h5z.filter_avail(number):
             name = "Prophesee's ECF" if number == _ECF else f"HDF5 filter {number}"
             raise Refused(
                 f"{dataset.name} is packed by {name}, which is not installed; put its plugin on HDF5_PLUGIN_PATH, or "
-                "convert the file to .raw or .dat with the maker's tools"
+                "convert the file (Prophesee's to .raw or .dat) with the maker's tools"
             )
     return dataset.size * dataset.dtype.itemsize
+
+
+def _filters(dataset) -> list[int]:
+    """Return the numbers of the filters that pack a dataset."""
+    properties = dataset.id.get_create_plist()
+    return [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
 
 
 def _content(columns: dict[str, tuple], seconds: bool, file) -> dict[str, np.ndarray]:
