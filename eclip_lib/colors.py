@@ -92,7 +92,8 @@ def _gray_formula(counts: Counts) -> Images:
 
 def _log_count(counts: Counts) -> Images:
     """Color by the logarithm of the count."""
-    return _hues((counts.log1p() / _robust_peak(counts).log1p()).clamp_(max=1))
+    strength = (1 + counts).log() / (1 + _robust_peak(counts)).log()  # `log1p` is no better here, and slow
+    return _hues(strength.clamp_(max=1))
 
 
 def _signed(counts: Counts) -> Images:
@@ -105,7 +106,9 @@ def _signed(counts: Counts) -> Images:
 def _eventclip(counts: Counts) -> Images:
     """Draw EventCLIP's normalized histogram."""
     flat = counts.flatten(-3)
-    hot = flat > (flat.mean(-1) + _HOT_SIGMAS * flat.std(-1, correction=0))[..., None]
+    mean = flat.mean(-1, keepdim=True)
+    deviation = (flat - mean).square().mean(-1, keepdim=True).sqrt()
+    hot = flat > mean + _HOT_SIGMAS * deviation
     kept = flat.masked_fill(hot, 0)
     kept = torch.where(kept.amax(-1, keepdim=True) > 0, kept, flat)
     scaled = kept / kept.amax(-1, keepdim=True).clamp(min=1)
