@@ -60,8 +60,8 @@ def count_maps(maps: np.ndarray, frames: Mapping[str, np.ndarray], valid: np.nda
         frames: by color mode, (T, 3, S, S) in [0, 1].
         valid: (T,) bool; a window without events is marked as missing.
     """
-    windows = len(maps)
-    figure = Picture(figsize=(1.6 * windows + 1.8, 1.5 * (2 + len(frames)) + 0.5), layout="constrained")
+    windows, row = len(maps), min(1.5, 9.3 / (2 + len(frames)))  # inches
+    figure = Picture(figsize=((row + 0.1) * windows + 1.8, row * (2 + len(frames)) + 0.5), layout="constrained")
     axes = figure.subplots(2 + len(frames), windows, squeeze=False)
     scale = LogNorm(1, max(2, int(np.max(maps, initial=0))))
     for channel, name in enumerate(("ON", "OFF")):
@@ -128,7 +128,7 @@ def official_and_ours(recording: Recording, events_per_frame: int, frames: int =
         ValueError: see `exact_multiple`.
     """
     part = exact_multiple(recording, events_per_frame, frames)
-    figure = Picture(figsize=(1.35 * (frames + 1) + 0.5, 7.4), layout="constrained")
+    figure = Picture(figsize=(1.2 * (frames + 1) + 0.5, 6.8), layout="constrained")
     heads = [
         f"{len(recording):,} events, windows of {events_per_frame:,}",
         f"only the first {len(part):,} events, which fill {len(part) // events_per_frame} windows exactly",
@@ -152,13 +152,13 @@ def _drawn_row(axes: Sequence[Axes], drawn: Drawn) -> None:
     """Draw the frames of one way of drawing, and their mean."""
     for i, axis in enumerate(axes[:-1]):
         axis.imshow(to_image(drawn.frames[i]))
-        axis.set_xlabel(_told(drawn, i), fontsize=7.5)
+        axis.set_xlabel(_told(drawn, i), fontsize=7)
         outline(axis, GRAY, missing=bool(drawn.empty[i] and not drawn.averaged[i]))
         if drawn.padding[i] and drawn.canvas[i].min() > 2:
             _point_at_padding(axis, drawn.canvas[i], drawn.frames.shape[-1])
     mean = drawn.mean()
     axes[-1].imshow(to_image(mean))
-    axes[-1].set_xlabel(f"mean of {int(drawn.averaged.sum())}:\n{mean.min():.2f} to {mean.max():.2f}", fontsize=7.5)
+    axes[-1].set_xlabel(f"mean of {int(drawn.averaged.sum())}:\n{mean.min():.2f} to {mean.max():.2f}", fontsize=7)
     outline(axes[-1], EDGE, width=1.2)
 
 
@@ -173,8 +173,8 @@ def _told(drawn: Drawn, i: int) -> str:
 def _point_at_padding(axis: Axes, canvas: np.ndarray, size: int) -> None:
     """Point at the pixel that all invented events share; it is too small to be seen otherwise."""
     y, x = 1.5 * size / canvas
-    arrow = {"arrowstyle": "->", "color": "black", "linewidth": 1.5}
-    axis.annotate("", (x, y), (x, y - 0.2 * size), arrowprops=arrow, annotation_clip=False)
+    arrow = {"arrowstyle": "->", "color": "black", "linewidth": 1.5, "shrinkA": 0, "shrinkB": 0}
+    axis.annotate("", (x, y), (x, y - 0.12 * size), arrowprops=arrow, annotation_clip=False)
 
 
 def _still(axis: Axes, image: np.ndarray) -> None:

@@ -119,7 +119,7 @@ class Explorer:
         recording, still = self.sample.recording, self.sample.still
         for setting in self.settings:
             setting.controls.fit(recording)
-        show_recording(self.figure, recording, self.sample.name)
+        show_recording(self.figure, recording)
         self.still.value = b"" if still is None else png_bytes(Image.fromarray(still))
         self.still.layout.display = "none" if still is None else None
         for setting in self._visible():
@@ -189,7 +189,7 @@ class Explorer:
     def _views(self) -> w.Widget:
         """Return what shows the recording and the settings."""
         first, second = self.settings
-        glance = w.HBox([w.Box([self.still], layout={"width": "20%"}), w.Box([self.figure], layout={"width": "80%"})])
+        glance = w.HBox([w.Box([self.still], layout={"width": "22%"}), self.figure])
         controls = w.HBox([first.panel, second.panel], layout={"justify_content": "space-between"})
         return w.VBox([glance, first.strip, second.strip, self.compare, controls])
 

@@ -3,6 +3,7 @@
 a notebook and parameters → the executed notebook, one page that opens offline, and its result table.
 """
 
+import base64
 import difflib
 import hashlib
 import json
@@ -28,7 +29,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from eclip_lib.cache import atomic_path
-from eclip_lib.config import RUNS
+from eclip_lib.config import ROOT, RUNS
 from eclip_lib.parameters import Parameter, declared_parameters
 
 PARAMETERS_TAG = "parameters"
@@ -150,6 +151,8 @@ def to_page(notebook: nbformat.NotebookNode, path: Path) -> str:
     for cell in shown.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
+        elif cell.cell_type == "markdown":
+            _attach_pictures(cell, path.resolve().parent)
     quiet = logging.getLogger("eclip_lib.headless.page")
     quiet.setLevel(logging.ERROR)  # it would warn of each picture without an alternative text
     exporter = HTMLExporter(
@@ -162,6 +165,16 @@ def to_page(notebook: nbformat.NotebookNode, path: Path) -> str:
     )
     resources = {"metadata": {"path": str(path.resolve().parent), "name": path.stem}}
     return exporter.from_notebook_node(shown, resources=resources)[0]
+
+
+def _attach_pictures(cell: nbformat.NotebookNode, folder: Path) -> None:
+    """Put the PNG files of the project that a text shows into its cell; nbconvert takes none from other folders."""
+    for link in re.findall(r"!\[[^]]*\]\(([^):]+\.png)\)", cell.source):
+        file = (folder / link).resolve()
+        if file.is_file() and file.is_relative_to(ROOT):
+            encoded = base64.b64encode(file.read_bytes()).decode()
+            cell.setdefault("attachments", {})[file.name] = {"image/png": encoded}
+            cell.source = cell.source.replace(f"]({link})", f"](attachment:{file.name})")
 
 
 def _load(path: Path | str) -> nbformat.NotebookNode:

@@ -39,7 +39,7 @@ def _layout(height: int) -> dict:
     """Return the layout: the cloud on the left, the rate on the right."""
     return {
         "height": height,
-        "autosize": True,
+        "width": 800,  # pixels; beside the still in a window of common width
         "margin": {"l": 0, "r": 10, "t": 40, "b": 45},
         "template": "plotly_white",
         "uirevision": "recording",  # the view that a user has turned to stays
@@ -64,7 +64,7 @@ def _layout(height: int) -> dict:
     }
 
 
-def show_recording(figure: go.FigureWidget, recording: Recording, name: str) -> None:
+def show_recording(figure: go.FigureWidget, recording: Recording) -> None:
     """Draw another recording; its windows follow by `show_windows`."""
     shown = thinned(recording, MOST)
     edges, rates = event_rate(recording)
@@ -75,7 +75,7 @@ def show_recording(figure: go.FigureWidget, recording: Recording, name: str) -> 
             figure.data[trace].update(x=events["x"].copy(), y=times, z=events["y"].copy())
         for trace, rate in ((_ON_RATE, rates[0]), (_OFF_RATE, rates[1])):
             figure.data[trace].update(x=edges, y=np.append(rate, rate[-1]))
-        figure.layout.title.text = f"{name}: {cloud_title(recording, shown)}"
+        figure.layout.title.text = cloud_title(recording, shown)
         scene = figure.layout.scene
         scene.xaxis.range, scene.zaxis.range, scene.yaxis.range = (0, width), (height, 0), (0, edges[-1])
         longest = max(height, width)

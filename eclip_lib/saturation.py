@@ -11,6 +11,8 @@ from jaxtyping import Int64, UInt
 
 from eclip_lib.ecm import colorize
 
+PIXELS, EVENTS = "pixels that hide events (%)", "hidden events (%)"  # columns of the table
+
 
 def hidden_events(maps: UInt[np.ndarray, "T 2 H W"], mode: str) -> Int64[np.ndarray, "T H W"]:
     """Return how many events of each pixel its color does not show.
@@ -44,7 +46,9 @@ def _least_alike(code: np.ndarray, count: np.ndarray) -> np.ndarray:
 
 
 def saturation_table(maps: UInt[np.ndarray, "T 2 H W"], modes: Sequence[str]) -> pd.DataFrame:
-    """Return for each mode how many colors it uses, and which share of pixels and events it hides, in [0, 1].
+    """Return for each mode how many colors it uses, and how much it hides.
+
+    In percent of the pixels with events and of the events, over all windows.
 
     Args:
         maps: counts with at least one event; not modified.
@@ -59,8 +63,8 @@ def saturation_table(maps: UInt[np.ndarray, "T 2 H W"], modes: Sequence[str]) ->
             {
                 "mode": mode,
                 "colors": len(np.unique(shades.transpose(0, 2, 3, 1).reshape(-1, 3), axis=0)),
-                "pixels": np.count_nonzero(hidden) / active,
-                "events": int(hidden.sum()) / int(maps.sum(dtype=np.int64)),
+                PIXELS: 100 * np.count_nonzero(hidden) / active,
+                EVENTS: 100 * int(hidden.sum()) / int(maps.sum(dtype=np.int64)),
             }
         )
     return pd.DataFrame(rows)

@@ -209,6 +209,19 @@ def test_the_page_has_the_pictures_and_loads_nothing(tmp_path):
     assert executed.cells[1].outputs == outputs, "the notebook itself keeps its widgets"
 
 
+def test_the_page_has_pictures_of_other_folders_of_the_project_but_none_from_outside(tmp_path, monkeypatch):
+    monkeypatch.setattr(headless, "ROOT", tmp_path / "project")
+    for name in ("project/reports/inside.png", "outside.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"a picture")
+    text = "![in](../reports/inside.png) ![out](../../outside.png) ![none](../reports/none.png)"
+    shown = new_notebook(cells=[new_markdown_cell(text)])
+    page = BeautifulSoup(to_page(shown, tmp_path / "project/notebooks/n.ipynb"), "html.parser")
+    sources = [image["src"] for image in page.find_all("img")]
+    assert sources == ["data:image/png;base64,YSBwaWN0dXJl", "../../outside.png", "../reports/none.png"]
+    assert shown.cells[0].source == text
+
+
 def test_the_check_of_pages_sees_what_they_load():
     html = '<script src="https://a/x.js"></script><style>a{b:url(https://c)}</style><script>import "https://d"</script>'
     assert len(outside_references(html)) == 3

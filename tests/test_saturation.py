@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eclip_lib.config import Color
-from eclip_lib.saturation import hidden_events, saturation_table
+from eclip_lib.saturation import EVENTS, PIXELS, hidden_events, saturation_table
 
 
 def maps(on: list[int], off: list[int]) -> np.ndarray:
@@ -43,10 +43,10 @@ def test_hidden_events_are_some_of_the_events(mode):
 def test_the_count_mode_hides_less_than_the_paper_s_on_a_busy_recording():
     counts = np.random.default_rng(2).poisson(1.5, (3, 2, 30, 40)).astype(np.uint16)
     table = saturation_table(counts, ["rgb", "gray", "count"]).set_index("mode")
-    assert table.loc["count", "events"] < table.loc["gray", "events"] < table.loc["rgb", "events"]
+    assert table.loc["count", EVENTS] < table.loc["gray", EVENTS] < table.loc["rgb", EVENTS]
     assert table.loc["rgb", "colors"] == 4
-    assert table.loc["rgb", "events"] == pytest.approx(_lost_in_rgb(counts))
-    assert (table[["pixels", "events"]] <= 1).all(axis=None)
+    assert table.loc["rgb", EVENTS] == pytest.approx(100 * _lost_in_rgb(counts))
+    assert (table[[PIXELS, EVENTS]] <= 100).all(axis=None)
 
 
 def _lost_in_rgb(counts: np.ndarray) -> float:
