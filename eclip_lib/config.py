@@ -146,7 +146,7 @@ Color = Literal["rgb", "gray", "rgb-formula", "gray-formula", "count", "signed",
 
 @dataclass(frozen=True)
 class FrameConfig(Checked):
-    """How events become frames (E-CLIP, event representation: windows, count maps, colour, resize)."""
+    """How events become frames (E-CLIP, event representation: windows, count maps, color, resize)."""
 
     size: int = 48  # pixels; the image size of the backbone
     frames: int = 3  # T; three saccades
