@@ -1,6 +1,7 @@
 """The explorer: every control changes what is shown, and what goes wrong is said and changes nothing."""
 
 import dataclasses
+import json
 from io import BytesIO
 
 import numpy as np
@@ -17,6 +18,7 @@ from eclip_lib.explorer import Explorer
 from eclip_lib.export import compose_strip
 from eclip_lib.live_figure import boxes, gates
 from eclip_lib.samples import file_sample, snippet
+from tests.benchmarks.bench_explorer import measure
 
 CONFIGS = {
     "parts": FrameConfig(frames=2, start=100),
@@ -260,3 +262,9 @@ def test_the_number_of_torch_s_threads_is_left_as_it_was(explorer):
 def test_the_notebook_s_call_returns_the_widget(sample, tmp_path):
     box = widgets.explore(sample, FrameConfig(), str(tmp_path))
     assert len(box.children) >= 4
+
+
+def test_the_benchmark_times_every_control():
+    times = json.loads(measure(changes=2, events=3000))
+    assert {"events each", "how many", "start", "color", "polarity", "frame size", "another recording"} <= set(times)
+    assert all(len(values) == 2 and min(values) > 0.5 for values in times.values()), "ms; less would be no drawing"

@@ -95,7 +95,7 @@ def test_parameters_choose_a_file_before_a_sample(saved):
 @pytest.mark.parametrize(
     ("action", "kind", "message"),
     [
-        (lambda folder: embedded_sample("gitar"), ValueError, "no embedded sample 'gitar'; there are"),
+        (lambda folder: embedded_sample("guitarre"), ValueError, "no embedded sample 'guitarre'; there are"),
         (lambda folder: file_sample(folder / "none.bin", (9, 9)), FileNotFoundError, "none.bin"),
         (lambda folder: file_sample(folder / "mine.bin"), ValueError, "sensor_size"),
         (lambda folder: file_sample(folder / "mine.bin", (24, 32), folder / "mine.bin"), ValueError, "not an image"),
