@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from math import exp
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from eclip_lib.cache import parallel_map
 from eclip_lib.camera import SaccadeCamera
@@ -15,7 +16,38 @@ from eclip_lib.events import Recording
 
 SACCADE_CUTS_MS = (95.0, 220.0)  # between N-MNIST's saccades, where the real event rate is lowest
 BIN_MS = 5.0  # of the event rate
-_GAP_EDGES = np.logspace(2, 5.5, 36)  # microseconds between events of one pixel and polarity, tenths of a decade
+# A plain guess at N-MNIST's rig, from which its fit starts: 28 x 28 stills in the middle of a white screen, three
+# saccades of 6 pixels in an equilateral triangle, short rests between, a sensor as event cameras commonly are.
+N_MNIST_START = SaccadeCamera(
+    sensor_size=(34, 34),
+    path=(
+        (5.0, 1.7, 3.0),
+        (90.0, -3.5, 0.0),
+        (105.0, -3.5, 0.0),
+        (200.0, 1.7, -3.0),
+        (215.0, 1.7, -3.0),
+        (300.0, 1.7, 3.0),
+        (308.0, 1.7, 3.0),
+    ),
+    margin_px=3.0,
+    threshold_on=0.3,
+    threshold_off=0.3,
+    threshold_mismatch=0.03,
+    refractory_us=1000,
+    lag_us=100.0,
+    noise_on_hz=0.05,
+    noise_off_hz=0.05,
+    black_level=0.1,
+    blur_px=0.6,
+)
+# First steps of the fit, see `fit_camera`.
+STEPS = (
+    {f"path.{row}.{column}": 0.4 for row in range(7) for column in (1, 2)}
+    | {f"path.{row}.0": 6.0 for row in range(6)}
+    | {"threshold_on": 0.15, "threshold_off": 0.15, "threshold_mismatch": 0.3, "refractory_us": 0.3}
+    | {"lag_us": 0.5, "black_level": 0.3, "blur_px": 0.2}
+)
+GAP_EDGES = np.logspace(2, 5.5, 36)  # microseconds between events of one pixel and polarity, tenths of a decade
 # Weights of the parts of the mismatch: chosen so that each is about as large when the camera is badly off.
 _WEIGHTS = {"event_ratio": 1.0, "count_error": 1.0, "on_share_error": 2.0, "rate_error": 0.7, "gap_error": 0.7}
 _SHRINK, _GROW, _DONE = 0.5, 1.5, 0.1  # of a step of the search after a failure, a success; where it ends
@@ -93,7 +125,7 @@ def _gaps(recording: Recording) -> np.ndarray:
     site = (events["y"].astype(np.int64) * recording.sensor_size[1] + events["x"]) * 2 + events["p"]
     order = np.lexsort((events["t"], site))
     gaps = np.diff(events["t"][order])[np.diff(site[order]) == 0]
-    return np.histogram(np.maximum(gaps, _GAP_EDGES[0]), _GAP_EDGES)[0]
+    return np.histogram(np.maximum(gaps, GAP_EDGES[0]), GAP_EDGES)[0]
 
 
 def compare(real: Profile, simulated: Profile) -> dict[str, float]:
@@ -129,6 +161,29 @@ def mismatch(agreement: dict[str, float]) -> float:
     """Return one number to make small: the weighted sum of the figures of `compare` (our choice)."""
     parts = agreement | {"event_ratio": np.log(agreement["event_ratio"])}
     return float(2 * (1 - parts["correlation"]) + sum(w * abs(parts[name]) for name, w in _WEIGHTS.items()))
+
+
+def background_rates(
+    camera: SaccadeCamera, stills: Sequence[np.ndarray], recordings: Sequence[Recording], reach: int = 7
+) -> tuple[float, float]:
+    """Return the rate of ON and of OFF events, per pixel and second, where the still is blank within `reach` pixels.
+
+    Raises:
+        ValueError: there is no such pixel.
+    """
+    counts, seconds = np.zeros(2), 0.0
+    for still, recording in zip(stills, recordings, strict=True):
+        screen = sliding_window_view(camera.log_intensity(still, reach), (2 * reach + 1, 2 * reach + 1))
+        blank = np.ptp(screen, axis=(-2, -1)) == 0
+        hits = blank[recording.events["y"], recording.events["x"]]
+        counts += np.bincount(~recording.events["p"][hits], minlength=2)
+        seconds += blank.sum() * recording.duration * 1e-6
+    if not seconds:
+        raise ValueError(
+            f"no pixel is blank within {reach} pixels on any of {len(stills)} stills; take a smaller reach"
+        )
+    on, off = counts / seconds
+    return float(on), float(off)
 
 
 def record_all(

@@ -115,15 +115,15 @@ class SaccadeCamera(Checked):
         """
         rng = np.random.default_rng(seed)
         gaze = sample_gaze(self.path, self.rests, self.step_us)
-        screen = self._log_intensity(image, gaze.margin)
+        screen = self.log_intensity(image, gaze.margin)
         pixels = Pixels(self._state(rng), float(self.refractory_us), float(self.lag_us))
         events = np.concatenate([simulate(screen, gaze, pixels), self._noise(rng, True), self._noise(rng, False)])
         if not len(events):
             raise ValueError("the still is blank, so no pixel fired; leave it out, or set noise_on_hz above 0")
         return Recording(events[np.argsort(events["t"], kind="stable")], self.sensor_size)
 
-    def _log_intensity(self, image: ArrayLike | Image.Image, margin: int) -> np.ndarray:
-        """Return the log intensity of the screen in sensor pixels, `margin` more on each side; white is 0, float32."""
+    def log_intensity(self, image: ArrayLike | Image.Image, margin: int) -> np.ndarray:
+        """Return the log intensity of the screen in sensor pixels, `margin` more on each side, float32; white is 0."""
         beyond = max(0, ceil(-self.margin_px))  # pixels by which the still runs over the edge of the view
         height, width = self.sensor_size
         screen = np.full((height + 2 * beyond, width + 2 * beyond), self.surround, np.float32)

@@ -211,6 +211,23 @@ def _find_mnist(root: Path) -> Path:
     )
 
 
+def read_mnist(root: Path | str) -> tuple[np.ndarray, np.ndarray]:
+    """Return MNIST's 60,000 training stills, uint8 (N, 28, 28), white on black, and their labels (N,).
+
+    Args:
+        root: the folder of N-MNIST; MNIST's files lie in a folder `mnist` inside or beside it.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged.
+    """
+    folder = _find_mnist(find_path(str(root)))
+    labels = folder / "train-labels-idx1-ubyte.gz"
+    if not labels.is_file():
+        raise FileNotFoundError(f"{labels}: the labels of the MNIST stills beside it are missing")
+    return _mnist_images(folder)["train"], _read_idx(labels)
+
+
 @lru_cache(maxsize=1)
 def _mnist_images(folder: Path) -> dict[str, np.ndarray]:
     """Read the idx files of MNIST that are there, by part: uint8 (N, 28, 28)."""
@@ -219,14 +236,16 @@ def _mnist_images(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _read_idx(path: Path) -> np.ndarray:
+    """Read a gzipped idx file of bytes: its shape is in its header."""
     try:
         data = gzip.decompress(path.read_bytes())
-        magic, count, height, width = struct.unpack(">4i", data[:16])
-        if magic != 2051:
-            raise ValueError(f"magic number {magic}, expected 2051")
-        return np.frombuffer(data, np.uint8, offset=16).reshape(count, height, width)
+        magic, sides = struct.unpack(">i", data[:4])[0], data[3]
+        if magic not in (2049, 2051):
+            raise ValueError(f"magic number {magic}, expected 2051 for images, 2049 for labels")
+        shape = struct.unpack(f">{sides}i", data[4 : 4 + 4 * sides])
+        return np.frombuffer(data, np.uint8, offset=4 + 4 * sides).reshape(shape)
     except (OSError, EOFError, ValueError, struct.error) as error:
-        raise ValueError(f"{path} is not a gzipped idx file of images: {error}") from error
+        raise ValueError(f"{path} is not a gzipped idx file: {error}") from error
 
 
 # --- splits ---

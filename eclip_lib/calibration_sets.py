@@ -1,0 +1,170 @@
+"""Stills with their recordings, to calibrate a camera on and to check it.
+
+N-MNIST and MNIST, a CSV of pairs, or a stand-in -> `CalibrationSet`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from eclip_lib.calibration import N_MNIST_START, STEPS, record_all
+from eclip_lib.camera import SaccadeCamera
+from eclip_lib.config import ASSETS, DataConfig, find_path
+from eclip_lib.datasets import load_dataset, read_mnist
+from eclip_lib.events import Recording, read_events
+from eclip_lib.icons import icons100
+
+N_CALTECH_SENSOR = (180, 240)
+# The unknown camera of the stand-in, and what its fit may turn; real sets turn all of `calibration.STEPS`.
+_HIDDEN = replace(N_MNIST_START, threshold_on=0.42, threshold_off=0.36, black_level=0.07, refractory_us=1500)
+_HIDDEN_STEPS = ("threshold_on", "threshold_off", "black_level", "refractory_us")
+_STAND_IN_CLASSES, _STAND_IN_STILLS, _FOLDS = 5, 12, 3
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """N stills and their recordings, halved: one half fits the camera, the other, never seen by the fit, checks it.
+
+    Attributes:
+        name: what it is, for titles.
+        real: the recordings are real ones, not simulated.
+        stills: N images, uint8, as they were on the screen.
+        recordings: N recordings of them, of one sensor.
+        labels: (N,) class of each.
+        folds: (N,) fold of each, for classifiers that train on the recordings.
+        spare: number, seed -> further stills of the same kind, none of them among the N, and their labels.
+        start: the camera that the fit starts from.
+        steps: of the fit.
+    """
+
+    name: str
+    real: bool
+    stills: list[np.ndarray]
+    recordings: list[Recording]
+    labels: np.ndarray
+    folds: np.ndarray
+    spare: Callable[[int, int], tuple[list[np.ndarray], np.ndarray]]
+    start: SaccadeCamera
+    steps: dict[str, float]
+
+    @property
+    def fit(self) -> np.ndarray:
+        """Return the indices of the half that fits: every second, so each class is halved."""
+        return np.arange(0, len(self.stills), 2)
+
+    @property
+    def held_out(self) -> np.ndarray:
+        """Return the indices of the half that checks."""
+        return np.arange(1, len(self.stills), 2)
+
+    def pairs(self, indices: np.ndarray) -> tuple[list[np.ndarray], list[Recording]]:
+        """Return some stills and their recordings."""
+        return [self.stills[i] for i in indices], [self.recordings[i] for i in indices]
+
+
+def calibration_set(data_root: str | None) -> CalibrationSet:
+    """Return N-MNIST's recordings below `data_root` with MNIST's stills, or the stand-in if it is None."""
+    return _stand_in() if data_root is None else _n_mnist(data_root)
+
+
+def on_screen(digits: np.ndarray) -> np.ndarray:
+    """Return MNIST's stills as N-MNIST's screen showed them: dark on white.
+
+    Our reading of the recordings: where a digit's edge arrives, pixels report OFF. White digits with a reversed
+    polarity bit would do the same, but N-Caltech101, made with the same rig, has its polarity as expected.
+    """
+    return 255 - digits
+
+
+def _n_mnist(data_root: str) -> CalibrationSet:
+    """Return the recordings of the tracked folds."""
+    data = load_dataset(DataConfig("n-mnist", root=data_root, protocol="fine-tune", shots=None, fold=0))
+    digits, labels = read_mnist(data_root)
+    used = [int(Path(name).stem) - 1 for name in data.ids]  # file numbers count from 1
+    rest = np.setdiff1d(np.arange(len(digits)), used)
+
+    def spare(number: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+        chosen = np.random.default_rng(seed).choice(rest, number, replace=False)
+        return list(on_screen(digits[chosen])), labels[chosen].astype(np.int64)
+
+    return CalibrationSet(
+        name="N-MNIST (real)",
+        real=True,
+        stills=[on_screen(digits[index]) for index in used],
+        recordings=[data.recording(index) for index in range(len(data))],
+        labels=data.labels,
+        folds=pd.read_csv(ASSETS / "n_mnist_folds.csv").fold.to_numpy(),
+        spare=spare,
+        start=N_MNIST_START,
+        steps=STEPS,
+    )
+
+
+def _stand_in() -> CalibrationSet:
+    """Return embedded icons recorded by a simulated camera whose parameters the fit does not know."""
+    stills = icons100()
+    classes = stills.classes[:_STAND_IN_CLASSES]
+    rows = [np.flatnonzero(stills.table.cls == name) for name in classes]
+    used = np.stack([members[:_STAND_IN_STILLS] for members in rows], axis=1).ravel()  # class after class
+    labels = np.tile(np.arange(_STAND_IN_CLASSES), _STAND_IN_STILLS)
+    others = np.concatenate([members[_STAND_IN_STILLS:] for members in rows])
+
+    def spare(number: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+        chosen = np.random.default_rng(seed).choice(others, min(number, len(others)), replace=False)
+        return [stills.image(i) for i in chosen], np.array([classes.index(stills.table.cls[i]) for i in chosen])
+
+    shown = [stills.image(i) for i in used]
+    return CalibrationSet(
+        name="stand-in (simulated)",
+        real=False,
+        stills=shown,
+        recordings=record_all(_HIDDEN, shown, None),
+        labels=labels,
+        folds=np.arange(len(used)) // _STAND_IN_CLASSES % _FOLDS,
+        spare=spare,
+        start=N_MNIST_START,
+        steps={name: STEPS[name] for name in _HIDDEN_STEPS},
+    )
+
+
+def caltech_pairs(csv: str, camera: SaccadeCamera) -> list[tuple[str, np.ndarray, Recording, SaccadeCamera]]:
+    """Return N-Caltech101's recordings that a CSV pairs with their stills, and the camera of each.
+
+    The stills fill 240 x 180 pixels with their aspect kept; about 3.5 pixels at each side lie outside the recording, so
+    the view of the camera ends within the still.
+
+    Args:
+        csv: columns file (recording), class and image (still), relative to its folder or the one above.
+        camera: gives everything but the geometry.
+
+    Raises:
+        FileNotFoundError: the CSV or a file it names is missing.
+        ValueError: a column is missing.
+    """
+    path = find_path(csv)
+    table = pd.read_csv(path)
+    missing = {"file", "class", "image"} - set(table)
+    if missing:
+        raise ValueError(f"{path}: has no column {', '.join(sorted(missing))}; expected file, class, image")
+    places = (path.parent, path.parent.parent)
+    found = []
+    for row in table.itertuples():
+        files = [
+            next((p / name for p in places if (p / name).is_file()), path.parent / name)
+            for name in (row.file, row.image)
+        ]
+        recording = _cropped(read_events(files[0], N_CALTECH_SENSOR))
+        still = np.asarray(Image.open(files[1]).convert("RGB"))
+        own = replace(camera, sensor_size=recording.sensor_size, margin_px=-3.5)
+        found.append((f"{row[2]} ({files[0].name})", still, recording, own))
+    return found
+
+
+def _cropped(recording: Recording) -> Recording:
+    """Return the recording on the part of the sensor that has events."""
+    events = recording.events
+    return Recording(events, (int(events["y"].max()) + 1, int(events["x"].max()) + 1))
