@@ -20,8 +20,8 @@ from eclip_lib.icons import icons100
 
 N_CALTECH_SENSOR = (180, 240)
 # The unknown camera of the stand-in, and what its fit may turn; real sets turn all of `calibration.STEPS`.
-_HIDDEN = replace(N_MNIST_START, threshold_on=0.42, threshold_off=0.36, black_level=0.07, refractory_us=1500)
-_HIDDEN_STEPS = ("threshold_on", "threshold_off", "black_level", "refractory_us")
+_HIDDEN = replace(N_MNIST_START, threshold_on=0.42, threshold_off=0.36, black_level=0.07, noise_on_hz=0.4)
+_HIDDEN_STEPS = ("threshold_on", "threshold_off", "black_level")
 _STAND_IN_CLASSES, _STAND_IN_STILLS, _FOLDS = 5, 12, 3
 
 

@@ -39,29 +39,29 @@ def simulated_maps(camera: SaccadeCamera, stills: Sequence[np.ndarray], seed: in
     return torch.from_numpy(np.log1p(np.stack(maps).astype(np.float32))).flatten(1, 2)
 
 
-def small_network(classes: int, seed: int) -> nn.Module:
-    """Return two convolutions with stride 2 and a linear layer (about 36,000 parameters)."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return nn.Sequential(
-            nn.Conv2d(2 * WINDOWS, 16, 5, stride=2, padding=2), nn.ReLU(),
-            nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(8),
-            nn.Flatten(), nn.Dropout(0.3), nn.Linear(32 * 64, classes),
-        )  # fmt: skip
+def small_network(classes: int) -> nn.Module:
+    """Return two convolutions with stride 2 and a linear layer (about 28,000 parameters for ten classes)."""
+    return nn.Sequential(
+        nn.Conv2d(2 * WINDOWS, 16, 5, stride=2, padding=2), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(8),
+        nn.Flatten(), nn.Dropout(0.3), nn.Linear(32 * 64, classes),
+    )  # fmt: skip
 
 
 def train_network(
     maps: Float[Tensor, "N C H W"], labels: Int[Tensor, " N"], classes: int, seed: int, steps: int = STEPS
 ) -> nn.Module:
     """Train the fixed network: Adam, as many steps whatever the size of the training set."""
-    network, draw = small_network(classes, seed), torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
-    for _ in range(steps):
-        rows = torch.randint(len(maps), (BATCH,), generator=draw)
-        loss = F.cross_entropy(network(maps[rows]), labels[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # of the first weights, the batches and the dropout
+        network = small_network(classes)
+        optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
+        for _ in range(steps):
+            rows = torch.randint(len(maps), (BATCH,))
+            loss = F.cross_entropy(network(maps[rows]), labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
     return network.eval()
 
 
