@@ -71,8 +71,8 @@ def write_sample(folder: Path) -> Path:
 def contenders(path: Path) -> dict[tuple[str, str], Callable]:
     """Return each stage, and the whole way, done naively and by the library."""
     naive, ours = naive_read(path), read_events(path, SENSOR)
-    maps, colored = naive_maps(naive), naive_color(naive_maps(naive))
-    counts = torch.from_numpy(frame_maps(ours, CFG)[0])
+    maps, counts = naive_maps(naive), torch.from_numpy(frame_maps(ours, CFG)[0])
+    colored = color_maps(counts, CFG.color)
     stages = [
         (lambda: naive_read(path), lambda: read_events(path, SENSOR)),
         (lambda: naive_maps(naive), lambda: frame_maps(ours, CFG)),

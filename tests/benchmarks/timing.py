@@ -1,27 +1,27 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
 from typing import Any
 
 from tabulate import tabulate
 
 BURST = 0.005  # seconds that a quick function is called for in its turn
-LEAST_ROUNDS = 5
+LEAST_ROUNDS = 3
 
 
 def side_by_side(functions: Mapping[str, Callable[[], Any]], seconds: float = 5.0) -> dict[str, float]:
-    """Return the seconds that a call of each function takes, when all take turns.
+    """Return the seconds that a call of each function takes at best, when all take turns for so many seconds.
 
-    A turn is a few calls in a row, of which the best counts; the median over the turns is returned. So what else the
-    machine does meanwhile is shared by all, and ratios hold on a noisy one.
+    A turn is a few calls in a row. The best call is the one that nothing else on the machine interrupted, and taking
+    turns gives each function the same chance of one, so that ratios hold on a noisy machine too.
     """
     calls = {name: _calls(function) for name, function in functions.items()}
-    turns: dict[str, list[float]] = {name: [] for name in functions}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(turns[next(iter(turns))]) < LEAST_ROUNDS:
+    best = dict.fromkeys(functions, float("inf"))
+    end, rounds = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end or rounds < LEAST_ROUNDS:
         for name, function in functions.items():
-            turns[name].append(min(timed(function) for _ in range(calls[name])))
-    return {name: median(times) for name, times in turns.items()}
+            best[name] = min(best[name], *(timed(function) for _ in range(calls[name])))
+        rounds += 1
+    return best
 
 
 def timed(function: Callable[[], Any]) -> float:
@@ -50,4 +50,4 @@ def ms(seconds: float) -> str:
 
 def verdict(name: str, ratio: float, goal: float) -> str:
     """Compare a ratio with its goal."""
-    return f"- {name}: {ratio:.2g}x, goal {goal:g}x: {'reached' if ratio >= goal else 'MISSED'}."
+    return f"- {name}: {ratio:.1f}x, goal {goal:g}x: {'reached' if ratio >= goal else 'MISSED'}."
