@@ -115,7 +115,8 @@ def section(title: str, data: EventData, cfg: FrameConfig, seconds: float) -> st
         f"{rate[MAPS, 2] / rate[FRAMES, 2]:.1f} times as many recordings/s with 2 workers.\n"
         f"- From 1 worker to 2: {rate[FRAMES, 2] / rate[FRAMES, 1]:.2f}x as frames, "
         f"{rate[MAPS, 2] / rate[MAPS, 1]:.2f}x as count maps.\n"
-        f"- Drawing the frames from the maps takes {ms(drawing)} ms a recording on this CPU; the device can do it instead.\n\n"
+        f"- Drawing the frames from the maps takes {ms(drawing)} ms a recording on this CPU; "
+        "the device can do it instead.\n\n"
     )
 
 
