@@ -127,7 +127,7 @@ def read_events(path: str | Path, sensor_size: Size | None = None, on_error: str
         events = pack(decoded.columns, size) if on_error == "raise" else _repaired(path, decoded, size)
         return Recording(events, size)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{path}: {str(error).removeprefix('events: ')}") from error
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{path}: {error}") from error
     except MemoryError as error:

@@ -37,7 +37,7 @@ def read_hdf5(path: Path, repair: bool = False) -> Decoded:
     limit = _SECONDS + _SECONDS_PER_MB * (path.stat().st_size >> 20)
     with tempfile.TemporaryDirectory(prefix="eclip-hdf5-") as folder:
         target = Path(folder) / "columns.npz"
-        command = [sys.executable, "-m", __name__, str(path.resolve()), str(target), str(allowed)]
+        command = [sys.executable, "-P", "-m", __name__, str(path.resolve()), str(target), str(allowed)]
         try:
             done = subprocess.run(command, env=_environment(), capture_output=True, timeout=limit, check=False)
         except subprocess.TimeoutExpired:

@@ -15,6 +15,7 @@ from numba import njit
 from eclip_lib.event_array import EVENT_DTYPE, first
 from eclip_lib.formats import LARGEST_BYTES, Decoded, Size, check_inflation, whole_words
 
+_HEADER_LINE = re.compile(rb"% ([\w-]+)[ \t]?([\x20-\x7e\t]*)\r?\n")
 _VGA, _HD = (480, 640), (720, 1280)  # (height, width) of the sensors that older headers only name
 _SENSOR = {
     **dict.fromkeys(("gen3", "gen30", "gen31"), _VGA),
@@ -55,7 +56,7 @@ def read_prophesee(path: Path, repair: bool = False) -> Decoded:
 def _header(raw: bytes) -> tuple[dict[str, str], int]:
     """Return the fields of the text header, lines of `% keyword value`, and where the data starts."""
     fields, start = {}, 0
-    while line := re.compile(rb"% ([\w-]+)[ \t]?([\x20-\x7e\t]*)\r?\n").match(raw, start):
+    while line := _HEADER_LINE.match(raw, start):
         key, value = (part.decode("ascii", "replace") for part in line.groups())
         fields[key.lower()] = value.strip()
         start = line.end()
@@ -260,7 +261,7 @@ def _evt3_time(time, kind, payload):
     Lower bits that step back are no turn: several sources of events may interleave under the same upper bits.
     """
     if kind == _TIME_LOW:
-        return time & ~0xFFF | payload if time >= 0 else time
+        return time & ~0xFFF | payload  # which stays negative before the first upper bits
     turn, high = max(time, 0) >> 24, time >> 12 & 0xFFF
     if time >= 0 and high == payload:  # repeated now and then; the lower bits stay
         return time

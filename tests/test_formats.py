@@ -152,6 +152,27 @@ def test_lower_time_bits_that_step_back_are_an_error_and_no_turn(tmp_path):
         read_bytes(tmp_path, "a.raw", content)
 
 
+@pytest.mark.parametrize(
+    ("content", "later"),
+    [
+        (words16(0x8005, 0x6000, 0x0000, 0x2000, 0x8004, 0x6000, 0x2001), "16384 us, before event 0 at 20480"),
+        (
+            event_files.header("evt 2.0", "geometry 1280x720")
+            + np.array([0x80000005, 0, 0x80000004, 0], "<u4").tobytes(),
+            "256 us, before event 0 at 320",
+        ),
+    ],
+)
+def test_upper_time_bits_that_fall_a_little_are_an_error_and_no_turn(tmp_path, content, later):
+    with pytest.raises(ValueError, match=f"event 1 has t = {later}"):
+        read_bytes(tmp_path, "a.raw", content)
+
+
+def test_lower_time_bits_before_the_first_upper_ones_give_no_time(tmp_path):
+    content = words16(0x6003, 0x0000, 0x2000, 0x8001, 0x2001)
+    assert read_bytes(tmp_path, "a.raw", content).events.tolist() == [(1, 0, 4096, False)]
+
+
 def test_evt2_words_by_hand(tmp_path):
     words = [0x80000002, 1 << 28 | 3 << 22 | 5 << 11 | 7, 0xA0000000, 2 << 22 | 6 << 11 | 8]
     content = event_files.header("evt 2.0", "geometry 1280x720") + np.array(words, "<u4").tobytes()
@@ -465,6 +486,8 @@ def test_repair_keeps_the_order_of_equal_times():
     columns = {"x": np.array([1, 2, 3, 4]), "y": np.zeros(4, int), "t": np.array([7, 5, 7, 5]), "p": np.ones(4, int)}
     done = repair(columns, (4, 8))
     assert done.events["x"].tolist() == [2, 4, 1, 3] and (done.dropped, done.moved) == (0, 2)
+    many = {"x": np.arange(900), "y": np.zeros(900, int), "t": np.arange(900) // 300 % 2, "p": np.ones(900, int)}
+    assert repair(many, (1, 900)).events["x"].tolist() == [*range(300), *range(600, 900), *range(300, 600)]
 
 
 def test_unknown_way_to_deal_with_errors_is_refused(tmp_path):

@@ -155,6 +155,7 @@ def test_no_pickle_is_ever_loaded(tmp_path, name, wrap):
         (("x", np.array([1, 65535, 3], np.uint16)), "event 1 has x = 65535, outside 0 to 639"),
         (("y", np.array([1, -1, 3], np.int8)), "event 1 has y = -1, outside 0 to 479"),
         (("p", np.array([1, -1, 0], np.int8)), "event 2 has p = 0; polarity"),
+        (("p", np.array([1, -1, -2], np.int8)), "event 2 has p = -2; polarity"),
         (("p", np.array([1, 255, 0], np.uint8)), "event 1 has p = 255; polarity"),
         (("x", np.array(["1", "2", "3"])), r"column x is <U1\[3\]; expected 1-D integers or floats"),
         (("t", np.array([1, 2, 3], "M8[us]")), r"column t is datetime64\[us\]"),
