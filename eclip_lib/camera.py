@@ -5,6 +5,7 @@ Still uint8 (H, W, 3) or (H, W) -> `Recording`.
 
 from dataclasses import dataclass
 from math import ceil
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from eclip_lib.config import Checked
 from eclip_lib.events import EVENT_DTYPE, Recording
 from eclip_lib.gaze import N_MNIST_PATH, GazePath, check_path, sample_gaze
 from eclip_lib.pixels import Pixels, simulate
+from eclip_lib.stills import read_still, to_rgb
 
 VERSION = 2  # counted up when the same camera and seed give other events, so that caches know
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], np.float32)  # of linear red, green, blue (ITU-R BT.709)
@@ -100,29 +102,31 @@ class SaccadeCamera(Checked):
         """Return the length of a recording in microseconds."""
         return round(self.path[-1][0] * 1000)
 
-    def record(self, image: ArrayLike | Image.Image, seed: int = 0) -> Recording:
+    def record(self, image: ArrayLike | Image.Image | Path | str, seed: int = 0) -> Recording:
         """Record a still; image, seed and camera determine the events.
 
         The same on every run; another processor may round a few event times differently. The simulation releases the
         interpreter's lock, so threads run side by side.
 
         Args:
-            image: uint8 (H, W, 3) or (H, W), scaled to fit the view with its aspect kept; not modified.
+            image: uint8 (H, W, 3) or (H, W), a PIL image of any mode, or the path of an image file; scaled to fit the
+                view with its aspect kept, transparent parts on white; not modified.
             seed: of thresholds, initial states and background noise.
 
         Raises:
+            FileNotFoundError: there is no such file.
             ValueError: not such an image, or no event at all (a blank still and no noise).
         """
         rng = np.random.default_rng(seed)
         gaze = sample_gaze(self.path, self.rests, self.step_us)
-        screen = self.log_intensity(image, gaze.margin)
+        screen = self.log_intensity(_pixels(image), gaze.margin)
         pixels = Pixels(self._state(rng), float(self.refractory_us), float(self.lag_us))
         events = np.concatenate([simulate(screen, gaze, pixels), self._noise(rng, True), self._noise(rng, False)])
         if not len(events):
             raise ValueError("the still is blank, so no pixel fired; leave it out, or set noise_on_hz above 0")
         return Recording(events[np.argsort(events["t"], kind="stable")], self.sensor_size)
 
-    def log_intensity(self, image: ArrayLike | Image.Image, margin: int) -> np.ndarray:
+    def log_intensity(self, image: np.ndarray, margin: int) -> np.ndarray:
         """Return the log intensity of the screen in sensor pixels, `margin` more on each side, float32; white is 0."""
         beyond = max(0, ceil(-self.margin_px))  # pixels by which the still runs over the edge of the view
         height, width = self.sensor_size
@@ -154,9 +158,15 @@ class SaccadeCamera(Checked):
         return events
 
 
-def _luminance(image: ArrayLike | Image.Image, gamma: float) -> np.ndarray:
+def _pixels(image: ArrayLike | Image.Image | Path | str) -> np.ndarray:
+    """Return the pixels of what `record` takes."""
+    if isinstance(image, str | Path):
+        return read_still(image)
+    return to_rgb(image) if isinstance(image, Image.Image) else np.asarray(image)
+
+
+def _luminance(pixels: np.ndarray, gamma: float) -> np.ndarray:
     """Return the linear luminance in [0, 1] of an 8-bit image, float32 (H, W)."""
-    pixels = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
         raise ValueError(
             f"a still of {pixels.dtype}{list(pixels.shape)}: expected uint8 (H, W, 3) or (H, W); "

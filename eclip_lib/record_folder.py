@@ -10,15 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps
 
 from eclip_lib.cache import atomic_path, parallel_map
 from eclip_lib.camera import VERSION, SaccadeCamera
 from eclip_lib.events import read_events, write_events
+from eclip_lib.stills import find_stills, read_still
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 FORMATS = (".npz", ".bin")
 BIN_SIDE = 256  # pixels; the largest side that .bin can hold
 CAMERA_FILE, TABLE_FILE = "camera.json", "recordings.csv"
@@ -45,42 +43,12 @@ class Recorded:
     problem: str = ""
 
 
-def find_stills(folder: Path) -> list[Path]:
-    """Return the images below a folder, sorted, as paths relative to it.
-
-    Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: it holds no image, or two images whose recordings would have one name.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; expected one that holds images, as FOLDER/<class>/<image>")
-    stills = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    stills = [still for still in stills if not any(part.startswith(".") for part in still.parts)]
-    if not stills:
-        raise ValueError(f"{folder}: no images in it; known are {', '.join(IMAGE_SUFFIXES)}")
+def _check_names(folder: Path, stills: Sequence[Path]) -> None:
+    """Refuse two images whose recordings would have one name."""
     twice = [name for name, count in Counter(still.with_suffix("") for still in stills).items() if count > 1]
     if twice:
         same = [str(still) for still in stills if still.with_suffix("") == twice[0]]
         raise ValueError(f"{folder}: {' and '.join(same)} would give one recording; rename all but one")
-    return stills
-
-
-def read_still(path: Path) -> np.ndarray:
-    """Read an image as uint8 (H, W, 3): upright, 8 bits, transparent parts on white.
-
-    Raises:
-        ValueError: it is no image that can be read.
-    """
-    try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I;16"):  # PIL would clip 16 bits to 8
-                image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-            if image.has_transparency_data:
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not an image that can be read ({error}); repair it or leave it out") from error
 
 
 def read_camera(file: Path | None, path_file: Path | None, given: Mapping[str, object]) -> SaccadeCamera:
@@ -164,6 +132,7 @@ def record_folder(
             f".bin holds up to {BIN_SIDE} x {BIN_SIDE} pixels, the sensor has {camera.sensor_size}; take .npz"
         )
     stills = find_stills(folder)
+    _check_names(folder, stills)
     _claim(out, camera, suffix, seed)
 
     def record(index: int) -> Recorded:

@@ -11,7 +11,8 @@ from PIL import Image
 from eclip_lib.__main__ import main
 from eclip_lib.camera import SaccadeCamera
 from eclip_lib.events import read_events
-from eclip_lib.record_folder import find_stills, read_camera, read_still, record_folder
+from eclip_lib.record_folder import read_camera, record_folder
+from eclip_lib.stills import read_still
 
 CAMERA = SaccadeCamera(sensor_size=(24, 32))
 
@@ -121,7 +122,7 @@ def test_no_images_and_clashing_names_are_refused_before_anything_is_written(fol
         record_folder(tmp_path / "gone", out, CAMERA)
     Image.new("L", (4, 4)).save(folder / "cat/a.bmp")
     with pytest.raises(ValueError, match=r"cat/a\.bmp and cat/a\.png would give one recording"):
-        find_stills(folder)
+        record_folder(folder, out, CAMERA)
     with pytest.raises(ValueError, match=r"\.bin holds up to 256 x 256"):
         record_folder(folder, out, SaccadeCamera(sensor_size=(480, 640)), ".bin")
     assert not out.exists()
