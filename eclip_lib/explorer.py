@@ -25,6 +25,7 @@ from eclip_lib.views import MS, window_labels, window_times
 from eclip_lib.windows import recording_windows
 
 FOLDER = RUNS / "explore"
+_FITTED = {"max_width": "100%", "object_fit": "contain"}
 WRITERS = {"PNG strip": (write_png, ".png"), "GIF": (write_gif, ".gif"), "MP4": (write_mp4, ".mp4")}
 
 
@@ -52,7 +53,7 @@ class Setting:
     def __init__(self, name: str, cfg: FrameConfig, sample: Sample, changed: Callable[["Setting"], None]):
         self.name, self.frames, self.valid, self.labels = name, None, None, []
         self.controls = Controls(cfg, sample.recording, lambda: changed(self))
-        self.image = w.Image(format="png", layout={"max_width": "100%", "object_fit": "contain"})
+        self.image = w.Image(format="png", layout={"max_height": "270px", "align_self": "flex-start", **_FITTED})
         self.strip = w.VBox([w.HTML(f"<b>{name}</b>"), self.image])
         self.panel = w.VBox([w.HTML(f"<b>Setting {name}</b>"), self.controls.box], layout={"width": "49%"})
 
@@ -89,7 +90,7 @@ class Explorer:
         self.sample, self.folder = sample, folder
         self.message = w.HTML()
         self.figure = make_figure()
-        self.still = w.Image(format="png", layout={"max_height": "260px", "max_width": "100%", "object_fit": "contain"})
+        self.still = w.Image(format="png", layout={"max_height": "260px", **_FITTED})
         self.settings = [Setting(name, cfg, sample, self._on_setting) for name in "AB"]
         self.compare = w.Checkbox(False, description="compare with a second setting", indent=False)
         self.snippet = w.Textarea(layout={"width": "98%", "height": "170px"})
@@ -179,7 +180,7 @@ class Explorer:
         """Name the recording, its size and its length."""
         recording, (height, width) = self.sample.recording, self.sample.recording.sensor_size
         facts = f"{len(recording):,} events in {recording.duration / MS:.1f} ms, sensor {height} x {width} pixels"
-        self._say(f"{self.sample.name}: {facts}")
+        self._say(f"{self.sample.name}: {facts}" + (f" ({self.sample.note})" if self.sample.note else ""))
 
     def _say(self, text: str, bad: bool = False) -> None:
         """Show a message."""

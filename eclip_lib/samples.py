@@ -3,18 +3,18 @@
 a name, a path or bytes → `Sample` (a recording, its still, and the code that makes it again) → a snippet to paste.
 """
 
-import io
+import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from PIL import Image
 
 from eclip_lib.camera import SaccadeCamera
 from eclip_lib.config import FrameConfig, find_path
 from eclip_lib.events import Recording, read_events
 from eclip_lib.icons import TEST, icons100
+from eclip_lib.stills import read_still
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +27,7 @@ class Sample:
         still: uint8 (H, W, 3) of the same scene, or None.
         imports: the line of Python that `code` needs, or nothing.
         code: the expression of Python that makes the recording again.
+        note: what its reader had to say, such as the events that it left out.
     """
 
     recording: Recording
@@ -34,6 +35,7 @@ class Sample:
     still: np.ndarray | None
     imports: str
     code: str
+    note: str = ""
 
 
 def sample_names() -> tuple[str, ...]:
@@ -64,7 +66,10 @@ def embedded_sample(name: str, seed: int = 0) -> Sample:
 
 
 def file_sample(
-    path: str | Path, sensor_size: tuple[int, int] | None = None, still_file: str | Path | None = None
+    path: str | Path,
+    sensor_size: tuple[int, int] | None = None,
+    still_file: str | Path | None = None,
+    on_error: str = "raise",
 ) -> Sample:
     """Read a recording, and its still where one is named.
 
@@ -72,24 +77,28 @@ def file_sample(
         path: absolute, or relative to the current folder or the project's.
         sensor_size: (height, width) in pixels, for files that do not hold it.
         still_file: an image of the same scene.
+        on_error: "raise", or "drop" to repair what can be repaired (`read_events`).
 
     Raises:
         FileNotFoundError: one of the files is not there.
         ValueError: the recording is damaged or of another format (`read_events`), or the still is no image.
     """
-    recording = read_events(find_path(str(path)), sensor_size)
-    still = None if still_file is None else read_still(still_file)
+    recording, note = _read(find_path(str(path)), sensor_size, on_error)
+    still = None if still_file is None else read_still(find_path(str(still_file)))
     name = "/".join(Path(path).parts[-2:])  # in data sets the folder is the class
-    return Sample(recording, name, still, _READ_EVENTS, _reading(str(path), sensor_size))
+    return Sample(recording, name, still, _READ_EVENTS, _reading(str(path), sensor_size, on_error), note)
 
 
-def uploaded_sample(name: str, content: bytes, sensor_size: tuple[int, int] | None = None) -> Sample:
+def uploaded_sample(
+    name: str, content: bytes, sensor_size: tuple[int, int] | None = None, on_error: str = "raise"
+) -> Sample:
     """Read a recording that a browser sent.
 
     Args:
         name: of the file; its suffix may tell the format.
         content: its bytes.
         sensor_size: (height, width) in pixels, for files that do not hold it.
+        on_error: "raise", or "drop" to repair what can be repaired (`read_events`).
 
     Raises:
         ValueError: see `read_events`; the message names the file as the user knows it.
@@ -99,10 +108,11 @@ def uploaded_sample(name: str, content: bytes, sensor_size: tuple[int, int] | No
         path = Path(folder) / name
         path.write_bytes(content)
         try:
-            recording = read_events(path, sensor_size)
+            recording, note = _read(path, sensor_size, on_error)
         except ValueError as error:
             raise ValueError(str(error).replace(str(path), name)) from None
-    return Sample(recording, name, None, _READ_EVENTS, _reading(name, sensor_size))
+    reading = _reading(name, sensor_size, on_error)
+    return Sample(recording, name, None, _READ_EVENTS, reading, note.replace(str(path), name))
 
 
 def load_sample(
@@ -136,22 +146,6 @@ def sensor_of(height: int | None, width: int | None) -> tuple[int, int] | None:
     return None if height is None else (height, width)
 
 
-def read_still(path: str | Path) -> np.ndarray:
-    """Read an image file to uint8 (H, W, 3), on white where it is transparent.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no image.
-    """
-    found = find_path(str(path))
-    try:
-        image = Image.open(io.BytesIO(found.read_bytes())).convert("RGBA")
-    except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{found}: not an image that can be shown ({error}); give a PNG, JPEG or WebP file") from None
-    white = Image.new("RGBA", image.size, "white")
-    return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
-
-
 def snippet(sample: Sample, cfg: FrameConfig) -> str:
     """Return Python that makes the same frames again; only fields that differ from their default are spelled out.
 
@@ -182,6 +176,15 @@ def snippet(sample: Sample, cfg: FrameConfig) -> str:
 _READ_EVENTS = "from eclip_lib.events import read_events"
 
 
-def _reading(path: str, sensor_size: tuple[int, int] | None) -> str:
+def _reading(path: str, sensor_size: tuple[int, int] | None, on_error: str) -> str:
     """Return the call that reads a file."""
-    return f"read_events({path!r}{f', sensor_size={tuple(sensor_size)}' if sensor_size else ''})"
+    size = f", sensor_size={tuple(sensor_size)}" if sensor_size else ""
+    return f"read_events({path!r}{size}{', on_error=' + repr(on_error) if on_error != 'raise' else ''})"
+
+
+def _read(path: Path, sensor_size: tuple[int, int] | None, on_error: str) -> tuple[Recording, str]:
+    """Read a recording, and return it with what its reader warns of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        recording = read_events(path, sensor_size, on_error)
+    return recording, "; ".join(str(warning.message) for warning in caught)

@@ -9,7 +9,10 @@ import ipywidgets as w
 
 from eclip_lib.samples import Sample, embedded_sample, file_sample, sample_names, sensor_of, uploaded_sample
 
-HINT = "0: as the file says; .bin and .npy do not say it. N-MNIST: 34 and 34, N-Caltech101: 180 and 240"
+HINT = (
+    "0: as the file says; .bin and .npy do not say it. N-MNIST: 34 and 34, N-Caltech101: 180 and 240. "
+    "Jupyter stops uploads above 10 MB: give the path."
+)
 _WRAP = {"flex_flow": "row wrap"}
 _SIDE = {"layout": {"width": "11em"}, "style": {"description_width": "initial"}}
 
@@ -30,22 +33,33 @@ class SourceBar:
         self.upload = w.FileUpload(description="Upload", layout={"width": "8em"})
         self.height = w.BoundedIntText(0, 0, 32768, description="sensor height", **_SIDE)
         self.width = w.BoundedIntText(0, 0, 32768, description="sensor width", **_SIDE)
+        self.repair = w.Checkbox(False, description="drop bad events", indent=False, layout={"width": "11em"})
         self.picker.observe(self._on_pick, "value")
         self.open_path.on_click(lambda _: opened(self._named))
         self.upload.observe(self._on_upload, "value")
         files = w.HBox([self.picker, self.path, self.still, self.open_path, self.upload], layout=_WRAP)
-        self.box = w.VBox([files, w.HBox([self.height, self.width, w.HTML(f"<i>{HINT}</i>")], layout=_WRAP)])
+        self.box = w.VBox(
+            [files, w.HBox([self.height, self.width, self.repair, w.HTML(f"<i>{HINT}</i>")], layout=_WRAP)]
+        )
 
     def _sensor(self) -> tuple[int, int] | None:
         """Return the sensor size that the user has given, if any."""
         return sensor_of(self.height.value or None, self.width.value or None)
+
+    def _on_error(self) -> str:
+        """Return what to do with bad events."""
+        return "drop" if self.repair.value else "raise"
 
     def _named(self) -> Sample:
         """Read the recording whose path the user has given."""
         path, still = self.path.value.strip(), self.still.value.strip()
         if not path:
             raise ValueError("no path given; write the path of a recording, or pick a sample")
-        return file_sample(path, self._sensor(), still or None)
+        return file_sample(path, self._sensor(), still or None, self._on_error())
+
+    def _sent(self, name: str, content: bytes) -> Sample:
+        """Read an uploaded recording."""
+        return uploaded_sample(name, content, self._sensor(), self._on_error())
 
     def _on_pick(self, change: dict) -> None:
         """Open an embedded sample."""
@@ -55,6 +69,6 @@ class SourceBar:
     def _on_upload(self, change: dict) -> None:
         """Open an uploaded recording, and empty the upload so that the same file can be sent again."""
         for file in change["new"]:
-            self._opened(lambda file=file: uploaded_sample(file["name"], bytes(file["content"]), self._sensor()))
+            self._opened(lambda file=file: self._sent(file["name"], bytes(file["content"])))
         if change["new"]:
             self.upload.value = ()

@@ -1,6 +1,7 @@
 """The explorer: every control changes what is shown, and what goes wrong is said and changes nothing."""
 
 import dataclasses
+import html
 import json
 from io import BytesIO
 
@@ -155,6 +156,19 @@ def test_a_path_and_an_upload_are_opened(explorer, tmp_path, recording):
     assert len(explorer.sample.recording) == 1000
     assert explorer.sample.name == "other.npz"
     assert explorer.sources.upload.value == ()
+
+
+def test_bad_events_are_dropped_on_request(explorer, tmp_path, recording):
+    write_events(tmp_path / "wide.bin", recording)
+    explorer.sources.path.value = str(tmp_path / "wide.bin")
+    explorer.sources.height.value, explorer.sources.width.value = 24, 20
+    explorer.sources.open_path.click()
+    assert "outside 0 to 19" in explorer.message.value
+    explorer.sources.repair.value = True
+    explorer.sources.open_path.click()
+    assert f"{len(explorer.sample.recording)} events in" in explorer.message.value
+    assert explorer.sample.note in html.unescape(explorer.message.value)
+    assert "on_error='drop'" in explorer.snippet.value
 
 
 def upload(explorer, name: str, content: bytes) -> None:

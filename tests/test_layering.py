@@ -12,7 +12,7 @@ from eclip_lib.config import ROOT
 
 PACKAGE = "eclip_lib"
 LEVELS = [
-    {"config", "formats", "losses", "metrics", "parameters", "figure", "gaze", "stills"},
+    {"config", "formats", "losses", "metrics", "parameters", "gaze", "stills"},
     {"event_array"},
     {"formats_aedat4", "formats_atis", "formats_hdf5", "formats_numpy", "formats_prophesee"},
     {"events"},

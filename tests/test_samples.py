@@ -13,7 +13,6 @@ from eclip_lib.samples import (
     embedded_sample,
     file_sample,
     load_sample,
-    read_still,
     sample_names,
     sensor_of,
     snippet,
@@ -119,6 +118,21 @@ def test_an_upload_cannot_leave_its_folder(tmp_path, saved):
     assert uploaded_sample("../../mine.bin", saved.read_bytes(), (24, 32)).name == "mine.bin"
 
 
-def test_a_transparent_still_is_shown_on_white(tmp_path):
-    Image.new("RGBA", (2, 2), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert (read_still(tmp_path / "clear.png") == 255).all()
+@pytest.mark.parametrize("upload", [False, True], ids=["path", "upload"])
+def test_bad_events_are_dropped_on_request_and_it_is_told(saved, monkeypatch, upload):
+    monkeypatch.chdir(saved.parent)
+    size = (24, 20)  # of a narrower sensor than the one that recorded
+    read = (
+        (lambda **how: uploaded_sample("mine.bin", saved.read_bytes(), size, **how))
+        if upload
+        else (lambda **how: file_sample("mine.bin", size, **how))
+    )
+    with pytest.raises(ValueError, match="outside 0 to 19"):
+        read()
+    sample = read(on_error="drop")
+    assert 0 < len(sample.recording) < 1000
+    assert "mine.bin" in sample.note
+    assert str(1000 - len(sample.recording)) in sample.note
+    assert "tmp" not in sample.note or not upload
+    with pytest.warns(UserWarning, match="mine"):
+        assert same(frames_of(snippet(sample, FrameConfig())), event_frames(sample.recording, FrameConfig()))
