@@ -119,6 +119,15 @@ def test_the_figure_shows_the_recording_and_its_windows(explorer, recording):
     explorer.settings[0].controls.frames.value = 2
     assert len(windows.x) == 2 * 6
     assert np.nansum(rate.y) > 0
+    with_events(explorer, 400, frames=5)  # windows of 400, 400 and 200 events; two are missing
+    assert len(windows.x) == 3 * 6
+    assert len(gate.x) == 6 * 6
+
+
+def with_events(explorer, events: int, frames: int) -> None:
+    """Set windows by count."""
+    explorer.settings[0].controls.events.value = events
+    explorer.settings[0].controls.frames.value = frames
 
 
 def test_boxes_and_gates_by_hand():
