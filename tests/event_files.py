@@ -1,9 +1,14 @@
-"""Make files of every format from events, written from the published formats and apart from the readers under test."""
+"""Make files of every format from events, written from the published formats and apart from the readers under test.
+
+And what the tests of the formats share: sample events, and reading them back.
+"""
 
 import io
 import struct
 
 import numpy as np
+
+from eclip_lib.events import EVENT_DTYPE, read_events
 
 AEDAT4_MAGIC = b"#!AER-DAT4.0\r\n"
 
@@ -72,6 +77,11 @@ def evt3(events, first_lines=("evt 3.0", "format EVT3;height=720;width=1280", "e
             put(0x2, int(p) << 11 | x, always=True)
         at = stop
     return header(*first_lines) + np.array(words, "<u2").tobytes()
+
+
+def words16(*words):
+    """Return a `.raw` of EVT 3.0 words."""
+    return header("evt 3.0", "geometry 1280x720", "end") + np.array(words, "<u2").tobytes()
 
 
 def dat(events, version=2, first_lines=("Data file containing CD events", "Version 2", "Width 1280", "Height 720")):
@@ -210,4 +220,58 @@ _HDF5_LAYOUTS = {
     "dsec": _dsec,
     "flat": lambda events: {name: events[name] for name in "xytp"},
     "seconds": lambda events: {f"events/{name}s": events[name] / (1e6 if name == "t" else 1) for name in "xytp"},
+}
+
+
+# What the tests of the formats share
+
+
+HD = (720, 1280)
+
+
+def events_of(*rows):
+    """Return events from (x, y, t, p)."""
+    return np.array(list(rows), EVENT_DTYPE)
+
+
+def hd_events():
+    """Return 2,000 seeded events over 40 s on 1280x720, a third of them runs of neighbors at one time."""
+    rng = np.random.default_rng(11)
+    events = np.zeros(2000, EVENT_DTYPE)
+    events["x"], events["y"] = rng.integers(0, 1280, 2000), rng.integers(0, 720, 2000)
+    events["t"], events["p"] = np.sort(rng.integers(0, 40_000_000, 2000)), rng.random(2000) < 0.5
+    for start in range(0, 700, 7):
+        run = slice(start, start + 7)
+        events["x"][run] = rng.integers(0, 1248) + np.sort(rng.choice(32, 7, replace=False))
+        for name in "ytp":
+            events[name][run] = events[name][start]
+    return events
+
+
+def read_bytes(folder, name, content, *args, **kwargs):
+    """Read a recording from a file with these bytes."""
+    (folder / name).write_bytes(content)
+    return read_events(folder / name, *args, **kwargs)
+
+
+def assert_same(recording, events, size=HD):
+    """Check size and every column, so that a failure names the column."""
+    assert recording.sensor_size == size
+    for name in "xytp":
+        assert np.array_equal(recording.events[name], events[name]), name
+
+
+VENDOR = {
+    "evt2.raw": evt2,
+    "evt21.raw": evt21,
+    "evt21-legacy.raw": lambda e: evt21(e, ("evt 2.1", "endianness legacy", "geometry 1280x720"), True),
+    "evt3.raw": evt3,
+    "evt3-single.raw": lambda e: evt3(e, vectors=False),
+    "cd.dat": dat,
+    "none.aedat4": lambda e: aedat4(e, 0),
+    "lz4.aedat4": lambda e: aedat4(e, 1),
+    "zstd.aedat4": lambda e: aedat4(e, 3, ended=False),
+    "prophesee.h5": hdf5,
+    "flat.hdf5": lambda e: hdf5(e, "flat", compression="gzip"),
+    "seconds.h5": lambda e: hdf5(e, "seconds", chunks=(100,)),
 }
