@@ -41,7 +41,8 @@ class Controls:
         self.windows = w.Dropdown(
             options=(("one after another", "first"), ("spread evenly", "spread")), description="placed", **_WIDE
         )
-        self.overlap = w.FloatSlider(cfg.overlap, min=0, max=MOST_OVERLAP, step=0.05, description="overlap", **_WIDE)
+        most = max(MOST_OVERLAP, cfg.overlap)
+        self.overlap = w.FloatSlider(cfg.overlap, min=0, max=most, step=0.05, description="overlap", **_WIDE)
         self.color = w.Dropdown(options=get_args(Color), value=cfg.color, description="color", **_WIDE)
         polarities = get_args(get_type_hints(FrameConfig)["polarity"])
         self.polarity = w.Dropdown(options=polarities, value=cfg.polarity, description="polarity", **_WIDE)
@@ -79,7 +80,7 @@ class Controls:
         """Set the ranges of the sliders to those of a recording; values outside move to the nearest end."""
         with self._quiet():
             self.events.max, self.start_events.max = len(recording), len(recording) - 1
-            longest = max(recording.duration / MS, self.length_ms.min)
+            longest = round(recording.duration / MS + 0.1, 1)  # the last event lies before the end of such a window
             self.length_ms.max, self.start_ms.max = longest, longest
 
     def _widgets(self) -> list[w.Widget]:

@@ -134,7 +134,7 @@ def official_and_ours(recording: Recording, events_per_frame: int, frames: int =
         f"only the first {len(part):,} events, which fill {len(part) // events_per_frame} windows exactly",
     ]
     for half, events, head in zip(figure.subfigures(2, 1), (recording, part), heads, strict=True):
-        half.suptitle(head, x=0.05, ha="left", fontsize=10)
+        half.suptitle(head, x=0.05, ha="left", fontsize=9)
         rows = zip(half.subplots(2, frames + 1), ("official", "ours"), (official_frames, our_frames), strict=True)
         for row, name, make in rows:
             _drawn_row(row, make(events, events_per_frame, frames))

@@ -78,6 +78,13 @@ def test_each_control_changes_the_frames_once(explorer, sample, name, monkeypatc
     assert np.array_equal(shown(explorer), expected(sample, setting.controls.config(), setting.labels))
 
 
+def test_the_longest_window_holds_the_whole_recording(explorer, recording):
+    controls = explorer.settings[0].controls
+    controls.cut.value, controls.frames.value = TIME, 1
+    controls.length_ms.value = controls.length_ms.max
+    assert f"{len(recording):,} events" in explorer.settings[0].labels[0]
+
+
 def test_a_slider_without_an_effect_is_hidden_or_disabled(explorer):
     controls = explorer.settings[0].controls
     seen = {}
