@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int64, Integer
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from eclip_lib.config import FrameConfig
 from eclip_lib.datasets import EventData
@@ -30,15 +30,16 @@ class MapDataset(Dataset):
         return len(self.indices)
 
     def __getitem__(self, row: int) -> Sample:
-        """Return count maps (T, 2, H, W), valid (T,) and the label of one recording."""
+        """Return packed count maps (T, 2, H, W), valid (T,) and the label of one recording."""
         index = int(self.indices[row])
-        return *frame_maps(self.data.recording(index), self.cfg), int(self.data.labels[index])
+        maps, valid = frame_maps(self.data.recording(index), self.cfg)
+        return pack_maps(maps), valid, int(self.data.labels[index])
 
 
 def collate_maps(
     samples: Sequence[Sample],
 ) -> tuple[Integer[Tensor, "B T 2 H W"], Bool[Tensor, "B T"], Int64[Tensor, " B"]]:
-    """Stack samples, their counts at 8 bits where all of the batch fit, else at 32.
+    """Stack samples, their counts at 8 bits where those of all are, else at 32.
 
     PyTorch has few operations for 16 bits without a sign, and counts above 255 are rare.
 
@@ -52,9 +53,10 @@ def collate_maps(
             f"a batch has count maps of shapes {', '.join(map(str, shapes))}; all recordings of a batch must be of "
             "one sensor: load each sensor's by itself, or use batch_size = 1"
         )
-    packed = pack_maps(np.stack(maps))
+    if any(one.dtype != np.uint8 for one in maps):
+        maps = [one.astype(np.int32) for one in maps]
     return (
-        torch.from_numpy(packed if packed.dtype == np.uint8 else packed.astype(np.int32)),
+        default_collate([torch.from_numpy(one) for one in maps]),  # stacks them in the memory that a worker shares
         torch.from_numpy(np.stack(valid)),
         torch.tensor(labels, dtype=torch.int64),
     )

@@ -16,7 +16,7 @@ from tests.benchmarks.recordings import SENSOR, camera_recording
 from tests.benchmarks.timing import ms, side_by_side, table, timed
 
 WORKERS = (0, 1, 2)
-N_MNIST, N_CALTECH = 192, 96  # recordings
+N_MNIST, N_CALTECH = 256, 96  # recordings
 MAPS, FRAMES = "count maps", "float frames"
 PASSES = {MAPS: 8, FRAMES: 1}  # that an epoch passes each recording, so that it takes a while
 SHARED = Path("/dev/shm")  # through which workers ship
@@ -71,8 +71,8 @@ def n_caltech_like(folder: Path) -> EventData:
 
 
 def batch_size() -> int:
-    """Return how many recordings a batch may have; float frames of 16 need 48 MB, some containers share 64 MB."""
-    return 16 if not SHARED.is_dir() or shutil.disk_usage(SHARED).free > 1e9 else 2
+    """Return how many recordings a batch may have; float frames of 32 need 96 MB, some containers share 64 MB."""
+    return 32 if not SHARED.is_dir() or shutil.disk_usage(SHARED).free > 1e9 else 2
 
 
 def loaders(data: EventData, cfg: FrameConfig) -> dict[tuple[str, int], DataLoader]:
