@@ -72,15 +72,16 @@ def map_pairs(real: np.ndarray, simulated: np.ndarray, stills: Sequence[np.ndarr
         simulated: the same of the camera.
         stills: N images.
     """
-    rows, saccades = len(stills), real.shape[1]
-    figure = Picture(figsize=(1.15 * (1 + 4 * saccades / 2), 1.05 * rows + 0.9), layout="constrained")
-    axes = figure.subplots(rows, 1 + 4 * saccades, squeeze=False)
+    rows, columns = len(stills), 1 + 4 * real.shape[1]
+    figure = Picture(figsize=(0.72 * columns + 0.8, 0.72 * rows + 0.8), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     most = max(1, int(np.percentile(real[real > 0], 99))) if real.any() else 1
     for row, still in enumerate(stills):
         axes[row, 0].imshow(still, cmap="gray", vmin=0, vmax=255)
         for column, axis in enumerate(axes[row, 1:]):
-            pair, maps = divmod(column, 2)[0], simulated if column % 2 else real
-            drawn = axis.imshow(maps[row, pair // 2, pair % 2], cmap="cividis_r", vmin=0, vmax=most)
+            pair, maps = column // 2, simulated if column % 2 else real
+            counts = np.ma.masked_equal(maps[row, pair // 2, pair % 2], 0)
+            drawn = axis.imshow(counts, cmap="cividis_r", vmin=1, vmax=most)
             if row == 0:
                 axis.set_title("sim" if column % 2 else f"real\n{pair // 2 + 1}. {_POLARITY[pair % 2]}", fontsize=7)
     for axis in axes.flat:

@@ -50,16 +50,16 @@ class SaccadeCamera(Checked):
     rests: bool = True  # the gaze is at rest at each row of the path; False: constant speed between two rows
     margin_px: float = 0.0  # pixels of screen to be seen around the still; below 0, the view ends within the still
     surround: float = 1.0  # light of the screen around the still, from 0, black, to 1, white
-    threshold_on: float = 0.36  # natural log of intensity
-    threshold_off: float = 0.36  # natural log of intensity
-    threshold_mismatch: float = 0.05  # natural log of intensity, standard deviation between pixels
-    refractory_us: int = 1300  # microseconds without events after each
-    lag_us: float = 200.0  # microseconds, time constant of the photoreceptor at white; at an intensity i, lag_us / i
-    noise_on_hz: float = 0.385  # background ON events per pixel and second, most of them from leakage
-    noise_off_hz: float = 0.02  # background OFF events per pixel and second
+    threshold_on: float = 0.299  # natural log of intensity
+    threshold_off: float = 0.294  # natural log of intensity
+    threshold_mismatch: float = 0.0276  # natural log of intensity, standard deviation between pixels
+    refractory_us: int = 750  # microseconds without events after each
+    lag_us: float = 313.0  # microseconds, time constant of the photoreceptor at white; at an intensity i, lag_us / i
+    noise_on_hz: float = 0.365  # background ON events per pixel and second, most of them from leakage
+    noise_off_hz: float = 0.007  # background OFF events per pixel and second
     step_us: int = 500  # microseconds; event times are interpolated within a step
-    black_level: float = 0.065  # of white: screen black and stray light; keeps line art from saturating the pixels
-    blur_px: float = 0.5  # pixels, standard deviation of the optics' Gaussian
+    black_level: float = 0.099  # of white: screen black and stray light; keeps line art from saturating the pixels
+    blur_px: float = 0.6  # pixels, standard deviation of the optics' Gaussian
     gamma: float = 2.2  # of the screen
 
     _at_least: ClassVar = {

@@ -14,13 +14,13 @@ GazePath = tuple[tuple[float, float, float], ...]  # (milliseconds, pixels down,
 # The path of N-MNIST's camera, fitted by notebook 02. Down and right are those of the gaze on the still; seen from the
 # sensor the still moves the other way. Between two saccades the camera does not quite rest, it creeps.
 N_MNIST_PATH: GazePath = (
-    (8.0, 1.95, 2.92),
-    (84.0, -4.2, 1.14),
-    (100.0, -4.2, 1.14),
-    (213.0, 1.96, -3.4),
-    (218.0, 1.96, -3.4),
-    (298.0, 1.95, 2.92),
-    (308.0, 1.95, 2.92),
+    (8.1, 1.80, 2.87),
+    (89.2, -4.15, 1.06),
+    (112.7, -3.69, 0.58),
+    (192.2, 2.02, -2.67),
+    (214.2, 1.67, -3.01),
+    (297.2, 1.69, 2.92),
+    (308.0, 1.56, 2.92),
 )
 
 
