@@ -20,7 +20,8 @@ from eclip_lib.icons import icons100
 
 N_CALTECH_SENSOR = (180, 240)
 # The unknown camera of the stand-in, and what its fit may turn; real sets turn all of `calibration.STEPS`.
-_HIDDEN = replace(N_MNIST_START, threshold_on=0.42, threshold_off=0.36, black_level=0.07, noise_on_hz=0.4)
+_STAND_IN_START = replace(N_MNIST_START, sensor_size=(56, 56), margin_px=14.0)  # blank borders tell the noise
+_HIDDEN = replace(_STAND_IN_START, threshold_on=0.42, threshold_off=0.36, black_level=0.07, noise_on_hz=0.4)
 _HIDDEN_STEPS = ("threshold_on", "threshold_off", "black_level")
 _STAND_IN_CLASSES, _STAND_IN_STILLS, _FOLDS = 5, 12, 3
 
@@ -126,7 +127,7 @@ def _stand_in() -> CalibrationSet:
         labels=labels,
         folds=np.arange(len(used)) // _STAND_IN_CLASSES % _FOLDS,
         spare=spare,
-        start=N_MNIST_START,
+        start=_STAND_IN_START,
         steps={name: STEPS[name] for name in _HIDDEN_STEPS},
     )
 
