@@ -40,17 +40,18 @@ def fit_curve(records: Sequence[dict]) -> Figure:
 
 
 @styled
-def agreement(real: Profile, simulated: Mapping[str, Profile], title: str = "") -> Figure:
+def agreement(real: Profile, simulated: Mapping[str, Profile], title: str = "", reference: str = "real") -> Figure:
     """Draw what `calibration.compare` puts into numbers, for several cameras beside the real one.
 
     Args:
         real: profile of the real recordings.
         simulated: by the name of the camera, the profile of its recordings of the same stills in the same order.
         title: heads the figure.
+        reference: what the real recordings are called; a stand-in for them must not be called real.
     """
     figure = Picture(figsize=(9, 6.4), layout="constrained")
     axes = figure.subplots(2, 3)
-    profiles = {"real": real, **simulated}
+    profiles = {reference: real, **simulated}
     colors = dict(zip(profiles, (REAL, *_SIMULATED), strict=False))
     _histogram(axes[0, 0], {n: p.events for n, p in profiles.items()}, colors, "Events per recording", "events")
     _histogram(axes[0, 1], {n: 100 * p.on_share for n, p in profiles.items()}, colors, "ON events", "share (%)")

@@ -74,26 +74,31 @@ def read_report(path: Path = PUBLISHED) -> dict[str, pd.DataFrame]:
         raise ValueError(f"{path}: not a report of a calibration ({error})") from error
 
 
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """Return an agreement table or one of `sim_to_real` as a reader wants it: percent, few digits."""
+def readable(table: pd.DataFrame, reference: str = "real") -> pd.DataFrame:
+    """Return an agreement table or one of `sim_to_real` as a reader wants it: percent, few digits.
+
+    Args:
+        table: the table.
+        reference: what the real recordings are called; a stand-in for them must not be called real.
+    """
     if "trained on" in table:
         accuracy = [percent(*row) for row in zip(table["mean"], table["sd"], table["n"], strict=True)]
         share = [f"{100 * share:.0f} %" for share in table["share"]]
         return pd.DataFrame(
             {
-                "trained on": table["trained on"],
+                "trained on": table["trained on"].str.replace("real recordings", f"{reference} recordings"),
                 "recordings": [f"{number:,}" for number in table["recordings"]],
-                "accuracy on real, %": accuracy,
-                "of real training": share,
+                f"accuracy on {reference}, %": accuracy,
+                f"of {reference} training": share,
             }
         )
     names = [name for name in ("camera", "recording") if name in table]
     return pd.DataFrame(
         {name: table[name] for name in names}
         | {
-            "median events (real)": _beside(table, "median events", "{:,.0f}"),
+            f"median events ({reference})": _beside(table, "median events", "{:,.0f}"),
             "ratio": [f"{value:.2f}" for value in table["event_ratio"]],
-            "ON share, % (real)": _beside(100 * table[["ON share", "real ON share"]], "ON share", "{:.1f}"),
+            f"ON share, % ({reference})": _beside(100 * table[["ON share", "real ON share"]], "ON share", "{:.1f}"),
             "saccade shares off by, points": [f"{100 * value:.1f}" for value in table["saccade_share_error"]],
             "rate off by, %": [f"{100 * value:.0f}" for value in table["rate_error"]],
             "map correlation": [f"{value:.2f}" for value in table["correlation"]],

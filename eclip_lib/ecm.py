@@ -38,7 +38,7 @@ def _count(raw, bounds, width, pixels, maps):
             at = np.uint64(i) * np.uint64(_BYTES)
             x = np.uint32(raw[at + np.uint64(_X)]) | np.uint32(raw[at + np.uint64(_X + 1)]) << np.uint32(8)
             y = np.uint32(raw[at + np.uint64(_Y)]) | np.uint32(raw[at + np.uint64(_Y + 1)]) << np.uint32(8)
-            off = np.uint32(1) - np.uint32(raw[at + np.uint64(_P)])
+            off = np.uint32(raw[at + np.uint64(_P)] == 0)  # a bool made of foreign bytes may be any nonzero one
             counts[off * np.uint32(pixels) + y * np.uint32(width) + x] += np.uint16(1)
 
 

@@ -296,3 +296,10 @@ def test_real_recordings_keep_the_laws(data_folder):
         bounds, (maps, valid) = recording_windows(face, cfg), frame_maps(face, cfg)
         assert np.array_equal(maps, naive_maps(face, bounds)) and np.array_equal(valid, bounds[:, 1] > bounds[:, 0])
         assert valid.sum() >= 3
+
+
+def test_a_polarity_made_of_foreign_bytes_counts_once():
+    raw = np.zeros((3, EVENT_DTYPE.itemsize), np.uint8)
+    raw[:, EVENT_DTYPE.fields["p"][1]] = [0, 1, 255]  # numpy takes any nonzero byte for True
+    maps = count_maps(Recording(raw.reshape(-1).view(EVENT_DTYPE), (1, 2)), frames=1)
+    assert maps.tolist() == [[[[2, 0]], [[1, 0]]]]
