@@ -6,6 +6,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
 from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
@@ -61,12 +62,13 @@ def _shown(kind: Any) -> str:
 
 
 class Checked:
-    """Check the type of every field of a frozen dataclass and the ranges named in `_at_least`."""
+    """Check the type of every field of a frozen dataclass and the ranges named in `_at_least` and `_at_most`."""
 
     _at_least: ClassVar[dict[str, float]] = {}
+    _at_most: ClassVar[dict[str, float]] = {}
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a field of another type or below its least value."""
+        """Raise ValueError for a field of another type, one that is not finite, or one out of its range."""
         hints = get_type_hints(type(self))
         for item in fields(self):
             value = getattr(self, item.name)
@@ -75,9 +77,18 @@ class Checked:
                 object.__setattr__(self, item.name, value)
             if not _matches(value, hints[item.name]):
                 raise ValueError(f"{type(self).__name__}.{item.name} = {value!r}: expected {_shown(hints[item.name])}")
-            least = self._at_least.get(item.name)
-            if least is not None and value is not None and value < least:
-                raise ValueError(f"{type(self).__name__}.{item.name} = {value!r}: must be at least {least}")
+            self._check_range(item.name, value)
+
+    def _check_range(self, name: str, value: Any) -> None:
+        """Raise ValueError for a number that is not finite or out of range."""
+        if not isinstance(value, int | float):
+            return
+        if not isfinite(value):
+            raise ValueError(f"{type(self).__name__}.{name} = {value!r}: must be a finite number")
+        if value < self._at_least.get(name, value):
+            raise ValueError(f"{type(self).__name__}.{name} = {value!r}: must be at least {self._at_least[name]}")
+        if value > self._at_most.get(name, value):
+            raise ValueError(f"{type(self).__name__}.{name} = {value!r}: must be at most {self._at_most[name]}")
 
     def to_dict(self) -> dict:
         """Return the fields as plain values that JSON can hold."""

@@ -11,6 +11,8 @@ import numpy as np
 
 GazePath = tuple[tuple[float, float, float], ...]  # (milliseconds, pixels down, pixels right), times increasing
 
+FARTHEST_PX, SHORTEST_MS, LONGEST_MS = 4096, 0.1, 600_000
+
 # The path of N-MNIST's camera, fitted by notebook 02. Down and right are those of the gaze on the still; seen from the
 # sensor the still moves the other way. Between two saccades the camera does not quite rest, it creeps.
 N_MNIST_PATH: GazePath = (
@@ -40,25 +42,36 @@ def triangle_path(side_px: float = 4.0, saccade_ms: float = 100.0) -> GazePath:
     return tuple((i * saccade_ms, down, right) for i, (down, right) in enumerate(corners))
 
 
-def check_path(path: GazePath) -> None:
-    """Check that a path can be followed.
+def as_path(rows: object) -> GazePath:
+    """Return rows (ms, down, right), of whatever kind, as a path that can be followed.
 
     Raises:
-        ValueError: fewer than two rows, a row that is not three numbers, or times that do not increase from 0 on.
+        ValueError: fewer than two rows, a row that is not three finite numbers, times that do not increase from 0 on,
+            or more pixels or milliseconds than a camera can be meant to move.
     """
+    try:
+        path = tuple(tuple(float(value) for value in row) for row in rows)
+    except (TypeError, ValueError):
+        raise ValueError(f"path = {rows!r:.200}: expected rows (milliseconds, pixels down, pixels right)") from None
     for number, row in enumerate(path):
-        if len(row) != 3 or not np.isfinite(row).all():
-            raise ValueError(f"path[{number}] = {row!r}: expected (milliseconds, pixels down, pixels right)")
+        if len(row) != 3 or not np.isfinite(row).all() or max(map(abs, row[1:])) > FARTHEST_PX:
+            raise ValueError(
+                f"path[{number}] = {row!r}: expected (milliseconds, pixels down, pixels right), "
+                f"at most {FARTHEST_PX} pixels"
+            )
     times = [row[0] for row in path]
     if len(path) < 2 or times[0] < 0 or any(later <= earlier for earlier, later in pairwise(times)):
         raise ValueError(f"path with times {times} ms: expected at least two rows, each later than the one before")
+    if not SHORTEST_MS <= times[-1] <= LONGEST_MS:
+        raise ValueError(f"path lasts {times[-1]} ms: expected {SHORTEST_MS} to {LONGEST_MS}")
+    return path
 
 
 def follow(path: GazePath, rests: bool, times_us: np.ndarray) -> np.ndarray:
     """Return where the camera looks, (S, 2) in pixels down and right.
 
     Args:
-        path: see `check_path`; before its first row the camera looks there.
+        path: see `as_path`; before its first row the camera looks there.
         rests: the camera is at rest at each row and moves between two of them with minimum jerk, as an eye or a
             pan-tilt unit does; otherwise it keeps a constant speed between two rows.
         times_us: (S,) in microseconds.

@@ -32,7 +32,7 @@ def simulate(screen: np.ndarray, gaze: Gaze, pixels: Pixels) -> np.ndarray:
     """Return the events of all pixels, pixel by pixel, each in the order of time.
 
     Args:
-        screen: float32 `(H + 2 m + 1, W + 2 m + 1)` or larger, log intensity with m = `gaze.margin`; white is 0.
+        screen: float32 `(H + 2 m, W + 2 m)`, log intensity with m = `gaze.margin`; white is 0.
         gaze: where the camera looks.
         pixels: of a sensor of (H, W) pixels.
     """

@@ -3,12 +3,15 @@
 FOLDER/<class>/<image> -> OUT/<class>/<image>.npz or .bin, recordings.csv, camera.json.
 """
 
+import csv
 import hashlib
 import json
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import pandas as pd
 
@@ -19,7 +22,7 @@ from eclip_lib.stills import find_stills, read_still
 
 FORMATS = (".npz", ".bin")
 BIN_SIDE = 256  # pixels; the largest side that .bin can hold
-CAMERA_FILE, TABLE_FILE = "camera.json", "recordings.csv"
+CAMERA_FILE, TABLE_FILE, JOURNAL_FILE = "camera.json", "recordings.csv", ".recordings.part.csv"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ def read_camera(file: Path | None, path_file: Path | None, given: Mapping[str, o
         FileNotFoundError: there is no such file.
         ValueError: a file is no such JSON or CSV, or a field is unknown or out of range.
     """
-    fields = dict(_read_json(file)) if file else {}
+    fields = _read_json(file) if file else {}
+    fields = dict(fields.get("camera", fields))
     if path_file:
         fields |= {"path": _read_path(path_file), "rests": False}
     fields |= {name: _value(name, value) if isinstance(value, str) else value for name, value in given.items()}
@@ -78,9 +82,10 @@ def _read_json(file: Path) -> dict:
         if isinstance(error, FileNotFoundError):
             raise FileNotFoundError(f"{file}: no such file of camera fields") from error
         raise ValueError(f"{file}: not a JSON file of camera fields ({error})") from error
-    if not isinstance(fields, dict):
-        raise ValueError(f"{file}: holds {type(fields).__name__}, expected camera fields by name")
-    return fields.get("camera", fields)
+    for found in (fields, fields.get("camera", {}) if isinstance(fields, dict) else {}):
+        if not isinstance(found, dict):
+            raise ValueError(f"{file}: holds {type(found).__name__}, expected camera fields by name")
+    return fields
 
 
 def _read_path(file: Path) -> list[list[float]]:
@@ -106,9 +111,9 @@ def record_folder(
 ) -> list[Recorded]:
     """Record every image below `folder` to the same place below `out`; one thread a core, with a progress bar.
 
-    Resumable: a recording that is there and readable is kept, so the same call goes on where an earlier one stopped.
-    An image that cannot be recorded is passed over and told in the result, the rest is not lost. Each still has its
-    own sensor, drawn from its content and `seed`, whatever else is in the folder.
+    Resumable: a recording that is there, readable and made of the same image is kept, so the same call goes on where
+    an earlier one stopped. An image that cannot be recorded is passed over and told in the result, the rest is not
+    lost. Each still has its own sensor, drawn from its content and `seed`, whatever else is in the folder.
 
     Args:
         folder: images, in a folder for each class; deeper folders are part of the class's name.
@@ -118,7 +123,7 @@ def record_folder(
         seed: draws other sensors.
 
     Returns:
-        One entry a still, in the order of `find_stills`.
+        One entry a still, in the order of `find_stills`. Warns of recordings in `out` whose still is gone.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -134,21 +139,52 @@ def record_folder(
     stills = find_stills(folder)
     _check_names(folder, stills)
     _claim(out, camera, suffix, seed)
+    seeds, journal = _made_before(out), Lock()
 
     def record(index: int) -> Recorded:
-        return _record_one(folder, stills[index], out, camera, suffix, seed)
+        made = _record_one(folder, stills[index], out, camera, suffix, seed, seeds)
+        with journal, (out / JOURNAL_FILE).open("a", newline="") as file:  # what an interrupted call leaves
+            csv.writer(file).writerow([made.file, made.seed])
+        return made
 
     done = parallel_map(record, range(len(stills)), "recordings")
     _write_table(out / TABLE_FILE, done)
+    (out / JOURNAL_FILE).unlink()
+    _warn_of_stale(out, set(seeds) - {item.file for item in done})
     return done
+
+
+def _made_before(out: Path) -> dict[str, str]:
+    """Return the seeds of the recordings that earlier calls have made, finished or not, by file."""
+    seeds = {}
+    for name, columns in ((TABLE_FILE, ("file", "seed")), (JOURNAL_FILE, (0, 1))):
+        if (out / name).is_file():
+            with (out / name).open(newline="") as file:
+                rows = csv.DictReader(file) if name == TABLE_FILE else csv.reader(file)
+                # A line cut short names no seed, or another one, and its recording is made again.
+                seeds |= {row[columns[0]]: row[columns[1]] for row in rows if len(row) >= len(columns)}
+    return seeds
+
+
+def _warn_of_stale(out: Path, files: set[str]) -> None:
+    """Warn of recordings that are there while their stills are not; a loader of the folder would take them."""
+    stale = sorted(file for file in files if (out / file).is_file())
+    if stale:
+        warnings.warn(
+            f"{out} still holds {len(stale)} recordings of images that are gone, such as {stale[0]}; they are not in "
+            f"{TABLE_FILE}, delete them if they are not wanted",
+            stacklevel=3,
+        )
 
 
 def _claim(out: Path, camera: SaccadeCamera, suffix: str, seed: int) -> None:
     """Note in `out` how its recordings are made; refuse a folder whose recordings are made otherwise."""
     made = {"simulated": True, "camera": camera.to_dict(), "version": VERSION, "format": suffix, "seed": seed}
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out}: a file, not a folder for recordings; name another place")
     path = out / CAMERA_FILE
     if path.is_file():
-        there = json.loads(path.read_text())
+        there = _read_json(path)
         differing = [key for key in made if there.get(key) != made[key]]
         if differing:
             told = ", ".join(_difference(key, there.get(key), made[key]) for key in differing)
@@ -166,13 +202,16 @@ def _difference(key: str, there: object, made: object) -> str:
     return ", ".join(f"{key}.{name} {there.get(name)!r}, not {made[name]!r}" for name in names)
 
 
-def _record_one(folder: Path, still: Path, out: Path, camera: SaccadeCamera, suffix: str, seed: int) -> Recorded:
+def _record_one(
+    folder: Path, still: Path, out: Path, camera: SaccadeCamera, suffix: str, seed: int, seeds: Mapping[str, str]
+) -> Recorded:
     """Record one still unless its recording is there."""
     file, label = still.with_suffix(suffix), still.parent.as_posix()
     facts = {"still": still.as_posix(), "file": file.as_posix(), "label": "" if label == "." else label}
     try:
         own_seed = _seed(folder / still, seed)
-        events = _events_there(out / file, camera)
+        same_image = seeds.get(facts["file"]) == str(own_seed)
+        events = _events_there(out / file, camera) if same_image else 0
         if not events:
             recording = camera.record(read_still(folder / still), own_seed)
             (out / file).parent.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,13 @@ def read_still(path: Path | str) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
-    """Return a PIL image of any mode as uint8 (H, W, 3): upright, 8 bits, transparent parts on white."""
+    """Return a PIL image as uint8 (H, W, 3): upright, 8 bits, transparent parts on white.
+
+    Raises:
+        ValueError: its mode has no white that is known (32-bit integers, floats).
+    """
+    if image.mode in ("I", "F"):  # PIL would clip it to 0-255
+        raise ValueError(f"mode {image.mode} has no known white; scale the values to 0-255 and convert to uint8")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):  # PIL would clip 16 bits to 8
         image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))

@@ -228,6 +228,16 @@ def test_pil_images_of_any_mode_and_files_are_taken(tmp_path, mode):
     assert np.array_equal(CAMERA.record(tmp_path / f"still{suffix}").events, events)
 
 
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_images_whose_white_is_not_known_are_refused(tmp_path, mode):
+    image = Image.fromarray(square(255, 0)[..., 0]).convert(mode)
+    with pytest.raises(ValueError, match=f"mode {mode} has no known white; scale"):
+        CAMERA.record(image)
+    image.save(tmp_path / "still.tif")
+    with pytest.raises(ValueError, match=r"still\.tif: .*has no known white"):
+        CAMERA.record(tmp_path / "still.tif")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.png: no such image"):
         CAMERA.record(str(tmp_path / "gone.png"))
@@ -258,12 +268,21 @@ def test_bad_still_is_named(still, message):
         ({"step_us": 0}, "step_us = 0: must be at least 1"),
         ({"lag_us": "100"}, "lag_us = '100': expected float"),
         ({"surround": 1.5}, "surround = 1.5: must be at most 1"),
+        ({"threshold_on": float("nan")}, "threshold_on = nan: must be a finite number"),
+        ({"threshold_off": float("inf")}, "threshold_off = inf: must be a finite number"),
+        ({"margin_px": float("-inf")}, "margin_px = -inf: must be a finite number"),
+        ({"margin_px": -1e9}, "margin_px = -1000000000.0: .* below -4096"),
+        ({"noise_on_hz": 1e12}, "noise_on_hz = 1000000000000.0: must be at most 100000"),
         ({"margin_px": 48.0}, r"margin_px = 48.0: leaves no room for a still on \(96, 96\) pixels"),
         ({"path": ((0, 1, 2),)}, "at least two rows"),
         ({"path": ((0, 1, 2), (0, 3, 4))}, r"times \[0.0, 0.0\] ms: .*each later than the one before"),
         ({"path": ((0, 1), (1, 2))}, r"path\[0\] = \(0.0, 1.0\): expected \(milliseconds"),
         ({"path": ((0, 1, np.nan), (1, 2, 3))}, r"path\[0\] = .*nan"),
-        ({"path": "triangle"}, "path = 'triangle'"),
+        ({"path": "triangle"}, "path = 'triangle': expected rows"),
+        ({"path": 5.0}, "path = 5.0: expected rows"),
+        ({"path": [["a", 1, 2], [1, 2, 3]]}, "expected rows"),
+        ({"path": ((0, 0, 0), (0.0001, 1, 1))}, "path lasts 0.0001 ms: expected 0.1 to"),
+        ({"path": ((0, 0, 0), (100, 1e6, 0))}, "at most 4096 pixels"),
     ],
 )
 def test_bad_field_is_named(change, message):

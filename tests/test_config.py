@@ -27,6 +27,8 @@ def test_id_depends_on_every_part():
         (lambda: FrameConfig(color="red"), "'rgb', 'gray'"),
         (lambda: TrainConfig(epochs=1.5), "expected int"),
         (lambda: TrainConfig(epochs=True), "expected int"),
+        (lambda: TrainConfig(tower_rate=float("nan")), "tower_rate = nan: must be a finite number"),
+        (lambda: FrameConfig(overlap=float("inf")), "overlap = inf: must be a finite number"),
         (lambda: DataConfig(protocol="fine-tune"), "need shots = None"),
         (lambda: LossConfig(event_image=0, event_text=0, text_text=0), "nothing to train"),
         (lambda: Run(model=ModelConfig(recipe="paper")), "model recipe 'paper' but loss recipe 'workbench'"),

@@ -68,6 +68,49 @@ def test_the_same_call_resumes_and_mends_what_is_damaged(folder, out):
     assert damaged.read_bytes() == whole and (out / "cat/b.npz").is_file()
 
 
+def test_an_image_that_was_replaced_is_recorded_again(folder, out):
+    first = {item.still: item for item in record_folder(folder, out, CAMERA)}
+    Image.fromarray(np.tri(20, 30, dtype=np.uint8)[..., None].repeat(3, 2) * 255).save(folder / "cat/a.png")
+    again = {item.still: item for item in record_folder(folder, out, CAMERA)}
+    new = again["cat/a.png"]
+    assert new.seed != first["cat/a.png"].seed
+    recording = CAMERA.record(folder / "cat/a.png", new.seed)
+    assert np.array_equal(read_events(out / "cat/a.npz").events, recording.events)
+    assert {name: again[name] for name in again if name != "cat/a.png"} == {
+        n: first[n] for n in first if n != "cat/a.png"
+    }
+
+
+def test_an_interrupted_call_resumes_where_it_stopped(folder, out, monkeypatch):
+    record, made = SaccadeCamera.record, []
+
+    def stopping(self, image, seed):
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(seed)
+        return record(self, image, seed)
+
+    monkeypatch.setattr("eclip_lib.cache.os.sched_getaffinity", lambda _: {0})  # one thread
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(SaccadeCamera, "record", stopping)
+        record_folder(folder, out, CAMERA)
+    assert not (out / "recordings.csv").exists() and len(list(out.rglob("*.npz"))) == 2
+    with (out / ".recordings.part.csv").open("a") as file:
+        file.write("dog/a.np")  # a line that was cut short
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
+    assert all(item.events for item in record_folder(folder, out, CAMERA))
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert sorted(path.name for path in out.iterdir()) == ["camera.json", "cat", "dog", "recordings.csv"]
+
+
+def test_a_still_that_is_gone_leaves_a_recording_that_is_told(folder, out):
+    record_folder(folder, out, CAMERA)
+    (folder / "cat/b.jpg").unlink()
+    with pytest.warns(UserWarning, match=r"still holds 1 recordings of images that are gone, such as cat/b\.npz"):
+        record_folder(folder, out, CAMERA)
+    assert "cat/b.npz" not in pd.read_csv(out / "recordings.csv").file.tolist()
+
+
 def test_a_folder_made_otherwise_is_refused_and_the_difference_named(folder, out):
     record_folder(folder, out, CAMERA)
     with pytest.raises(ValueError, match=r"made otherwise: camera\.threshold_on .*, not 0\.9.*name another folder"):
@@ -143,6 +186,7 @@ def test_a_camera_is_read_from_files_and_fields(tmp_path, folder, out):
     [
         ("{", "camera.json: not a JSON file of camera fields"),
         ("[1]", "holds list, expected camera fields by name"),
+        ('{"camera": 5}', "holds int, expected camera fields by name"),
         ('{"treshold": 1}', "has no field treshold; its fields are sensor_size, path"),
     ],
 )
@@ -153,6 +197,18 @@ def test_a_bad_camera_file_is_named(tmp_path, content, message):
     (tmp_path / "path.csv").write_text("ms,up\n0,1\n")
     with pytest.raises(ValueError, match=r"path\.csv: not a CSV with the numeric columns ms,down,right"):
         read_camera(None, tmp_path / "path.csv", {})
+
+
+def test_a_place_that_is_no_folder_and_a_damaged_note_are_named(folder, out):
+    out.write_text("a file")
+    with pytest.raises(ValueError, match="out: a file, not a folder for recordings"):
+        record_folder(folder, out, CAMERA)
+    out.unlink()
+    record_folder(folder, out, CAMERA)
+    for content in ("{", "[]"):
+        (out / "camera.json").write_text(content)
+        with pytest.raises(ValueError, match=r"camera\.json: (not a JSON file|holds list)"):
+            record_folder(folder, out, CAMERA)
 
 
 # The command line
