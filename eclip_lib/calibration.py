@@ -214,9 +214,14 @@ def fit_camera(
             the path's unit (ms or pixels).
         sweeps: rounds through all parameters at most; it ends when every step is a tenth of the first.
 
+    Raises:
+        ValueError: fewer than one sweep, or see `profile`.
+
     Yields:
         After each sweep: sweep, moved (number of parameters), mismatch, the figures of `compare`, and camera.
     """
+    if sweeps < 1:
+        raise ValueError(f"sweeps = {sweeps}: must be at least 1")
     duration_ms = camera.duration_us / 1000
     real = profile(recordings, duration_ms)
 

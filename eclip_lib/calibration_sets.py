@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from eclip_lib.calibration import N_MNIST_START, STEPS, record_all
 from eclip_lib.camera import SaccadeCamera
@@ -17,6 +16,7 @@ from eclip_lib.config import ASSETS, DataConfig, find_path
 from eclip_lib.datasets import load_dataset, read_mnist
 from eclip_lib.events import Recording, read_events
 from eclip_lib.icons import icons100
+from eclip_lib.stills import read_still
 
 N_CALTECH_SENSOR = (180, 240)
 # The unknown camera of the stand-in, and what its fit may turn; real sets turn all of `calibration.STEPS`.
@@ -62,6 +62,11 @@ class CalibrationSet:
         """Return the indices of the half that checks."""
         return np.arange(1, len(self.stills), 2)
 
+    def fitting(self, number: int) -> np.ndarray:
+        """Return so many indices of the half that fits, evenly spread; all of them if there are fewer."""
+        number = max(1, min(number, len(self.fit)))
+        return self.fit[np.arange(number) * len(self.fit) // number]
+
     def pairs(self, indices: np.ndarray) -> tuple[list[np.ndarray], list[Recording]]:
         """Return some stills and their recordings."""
         return [self.stills[i] for i in indices], [self.recordings[i] for i in indices]
@@ -89,6 +94,8 @@ def _n_mnist(data_root: str) -> CalibrationSet:
     rest = np.setdiff1d(np.arange(len(digits)), used)
 
     def spare(number: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+        if number > len(rest):
+            raise ValueError(f"{number:,} further stills: MNIST has {len(rest):,} that are not among the recordings'")
         chosen = np.random.default_rng(seed).choice(rest, number, replace=False)
         return list(on_screen(digits[chosen])), labels[chosen].astype(np.int64)
 
@@ -144,28 +151,37 @@ def caltech_pairs(csv: str, camera: SaccadeCamera) -> list[tuple[str, np.ndarray
 
     Raises:
         FileNotFoundError: the CSV or a file it names is missing.
-        ValueError: a column is missing.
+        ValueError: a column or an entry is missing, or a file is damaged.
     """
     path = find_path(csv)
     table = pd.read_csv(path)
     missing = {"file", "class", "image"} - set(table)
     if missing:
         raise ValueError(f"{path}: has no column {', '.join(sorted(missing))}; expected file, class, image")
-    places = (path.parent, path.parent.parent)
     found = []
-    for row in table.itertuples():
-        files = [
-            next((p / name for p in places if (p / name).is_file()), path.parent / name)
-            for name in (row.file, row.image)
-        ]
-        recording = _cropped(read_events(files[0], N_CALTECH_SENSOR))
-        still = np.asarray(Image.open(files[1]).convert("RGB"))
+    for number, row in enumerate(table.to_dict("records"), start=2):
+        file, still = (_beside(path, row[name], f"{path}, line {number}") for name in ("file", "image"))
+        recording = _view(read_events(file, N_CALTECH_SENSOR))
         own = replace(camera, sensor_size=recording.sensor_size, margin_px=-3.5)
-        found.append((f"{row[2]} ({files[0].name})", still, recording, own))
+        found.append((f"{row['class']} ({file.name})", read_still(still), recording, own))
     return found
 
 
-def _cropped(recording: Recording) -> Recording:
-    """Return the recording on the part of the sensor that has events."""
+def _beside(csv: Path, name: object, place: str) -> Path:
+    """Return the file that a CSV names, in its folder or the one above."""
+    if not isinstance(name, str):
+        raise ValueError(f"{place}: names no file")
+    found = [folder / name for folder in (csv.parent, csv.parent.parent) if (folder / name).is_file()]
+    if not found:
+        raise FileNotFoundError(f"{place}: no file {name} in {csv.parent} or the folder above")
+    return found[0]
+
+
+def _view(recording: Recording) -> Recording:
+    """Return the recording on the view of its camera, which is smaller than the sensor that the format promises.
+
+    No file tells the view's size; the tens of thousands of events of a photograph reach its border, so the largest of
+    them gives it. That is an exception: nowhere else do events tell a size.
+    """
     events = recording.events
     return Recording(events, (int(events["y"].max()) + 1, int(events["x"].max()) + 1))

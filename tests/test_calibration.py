@@ -122,6 +122,11 @@ def test_a_fit_of_the_path_finds_its_way_back(stills, recordings):
     assert abs(last["camera"].path[1][1] - CAMERA.path[1][1]) < 0.3
 
 
+def test_a_fit_without_a_sweep_is_refused(stills, recordings):
+    with pytest.raises(ValueError, match="sweeps = 0: must be at least 1"):
+        next(fit_camera(CAMERA, stills, recordings, {}, sweeps=0))
+
+
 def test_a_move_that_makes_no_camera_is_none():
     assert moved_camera(CAMERA, "path.1.0", 500.0) is None  # times would not increase
     assert moved_camera(CAMERA, "black_level", 9.0) is None
@@ -153,6 +158,8 @@ def test_the_stand_in_is_simulated_and_halved_without_overlap():
     assert not set(pairs.fit) & set(pairs.held_out)
     assert len(pairs.fit) + len(pairs.held_out) == len(pairs.stills) == len(pairs.recordings)
     assert set(pairs.labels[pairs.fit]) == set(pairs.labels)
+    assert [len(pairs.fitting(n)) for n in (0, 1, 7, 15, 30, 99)] == [1, 1, 7, 15, 30, 30]
+    assert set(pairs.fitting(7)) <= set(pairs.fit) and pairs.fitting(15).tolist() == pairs.fit[::2].tolist()
     stills, labels = pairs.spare(10, 0)
     known = {still.tobytes() for still in pairs.stills}
     assert len(stills) == len(labels) == 10 and not any(still.tobytes() in known for still in stills)
@@ -188,7 +195,7 @@ def a_pair(folder):
     Image.fromarray(np.full((90, 120, 3), 200, np.uint8)).save(folder / "still.png")
     rows = [(0, 0, 0, 1), (110, 82, 5, 0)]
     write_events(folder / "a.bin", Recording(np.array(rows, EVENT_DTYPE), (180, 240)))
-    (folder / "pairs.csv").write_text("file,class,image\na.bin,cup,still.png\n")
+    (folder / "pairs.csv").write_text("image,file,class\nstill.png,a.bin,cup\n")  # in any order
     return str(folder / "pairs.csv")
 
 
@@ -204,7 +211,14 @@ def test_a_bad_csv_of_pairs_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"pairs\.csv: has no column class"):
         caltech_pairs(str(tmp_path / "pairs.csv"), SaccadeCamera())
     (tmp_path / "pairs.csv").write_text("file,class,image\ngone.bin,cup,b.png\n")
-    with pytest.raises(FileNotFoundError, match=r"gone\.bin"):
+    with pytest.raises(FileNotFoundError, match=r"pairs\.csv, line 2: no file gone\.bin in"):
+        caltech_pairs(str(tmp_path / "pairs.csv"), SaccadeCamera())
+    a_pair(tmp_path)
+    (tmp_path / "pairs.csv").write_text("file,class,image\na.bin,cup,\n")
+    with pytest.raises(ValueError, match=r"pairs\.csv, line 2: names no file"):
+        caltech_pairs(str(tmp_path / "pairs.csv"), SaccadeCamera())
+    (tmp_path / "pairs.csv").write_text("file,class,image\na.bin,cup,a.bin\n")
+    with pytest.raises(ValueError, match=r"a\.bin: not an image"):
         caltech_pairs(str(tmp_path / "pairs.csv"), SaccadeCamera())
 
 
