@@ -152,6 +152,7 @@ def _fill(config: Checked, part: str) -> None:
             object.__setattr__(config, name, value)
 
 
+MOST_FRAMES = 1_000_000  # of a recording; more is a slip of the pen, and would fill the memory before anyone notices
 Color = Literal["rgb", "gray", "rgb-formula", "gray-formula", "count", "signed", "eventclip"]  # see `ecm.colorize`
 
 
@@ -175,6 +176,8 @@ class FrameConfig(Checked):
     def __post_init__(self) -> None:
         """Check, and that the windows are described in one way."""
         super().__post_init__()
+        if self.frames > MOST_FRAMES:
+            raise ValueError(f"FrameConfig.frames = {self.frames}: must be at most {MOST_FRAMES}")
         if self.events_per_frame is not None and self.window_us is not None:
             raise ValueError(
                 f"FrameConfig: events_per_frame = {self.events_per_frame} and window_us = {self.window_us}; "

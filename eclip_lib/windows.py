@@ -4,14 +4,18 @@
 """
 
 from bisect import bisect_left
+from itertools import chain, pairwise
+from numbers import Integral
 
 import numpy as np
 from jaxtyping import Int64
 
-from eclip_lib.config import FrameConfig
+from eclip_lib.config import MOST_FRAMES, FrameConfig
 from eclip_lib.events import Recording
 
 _WINDOWS = ("first", "spread")
+
+Spans = list[tuple[int, int]]  # where each window starts and stops
 
 
 def window_bounds(
@@ -32,7 +36,7 @@ def window_bounds(
         n_events: N, the length of the recording.
         events_per_frame: Q. None cuts the N - start events into T equal parts that differ by at most one event,
             whatever `windows` and `overlap` say (our choice: no event is lost).
-        frames: T.
+        frames: T, at most a million.
         windows: "first" takes T windows of Q events from the start; a shorter remainder is a window, what follows it
             is missing (the paper). "spread" spaces T windows of min(Q, N - start) events evenly from the first event
             to the last; they overlap where they must, whatever `overlap` says, and none is missing (our choice: no
@@ -42,7 +46,7 @@ def window_bounds(
         start: events to leave out at the front.
 
     Raises:
-        ValueError: an argument is out of range, or `windows` is unknown.
+        ValueError: an argument is no whole number or out of range, or `windows` is unknown.
 
     Example:
         >>> window_bounds(5, 2, 4).tolist()
@@ -55,44 +59,61 @@ def window_bounds(
     Source: E-CLIP section 1.1: windows of a fixed count. The paper pads a short recording; we never invent an event.
     """
     _check(n_events, events_per_frame, frames, windows, overlap, start)
-    start = min(start, n_events)
-    if events_per_frame is None:
-        edges = start + np.arange(frames + 1, dtype=np.int64) * (n_events - start) // frames
-        return np.stack([edges[:-1], edges[1:]], axis=1)
+    length = None if events_per_frame is None else int(events_per_frame)
+    return np.array(_spans(int(n_events), length, int(frames), windows, overlap, int(start)), np.int64)
+
+
+def _spans(end: int, length: int | None, frames: int, windows: str, overlap: float, start: int) -> Spans:
+    """Place windows in [start, end); Python's integers, since those of 64 bits would wrap for a long enough window."""
+    start = min(start, end)
+    if length is None:
+        edges = [start + part * (end - start) // frames for part in range(frames + 1)]
+        return list(pairwise(edges))
+    length = min(length, end)  # a longer one holds no more
     if windows == "spread":
-        return _spread(start, n_events, events_per_frame, frames)
-    return _consecutive(start, n_events, events_per_frame, frames, max(1, round(events_per_frame * (1 - overlap))))
+        return _spread(start, end, length, frames)
+    step = max(1, round(length * (1 - overlap))) if overlap else length  # exact where a float would not be
+    return _consecutive(start, end, length, frames, step)
 
 
-def _consecutive(start: int, end: int, length: int, frames: int, step: int) -> Int64[np.ndarray, "T 2"]:
-    """Place a window every `step`, until one reaches the end."""
-    starts = start + np.arange(frames, dtype=np.int64) * step
-    stops = np.minimum(starts + length, end)
-    starts[1:][stops[:-1] == end] = end  # the window before has seen everything
-    return np.stack([np.minimum(starts, end), stops], axis=1)
+def _consecutive(start: int, end: int, length: int, frames: int, step: int) -> Spans:
+    """Place a window every `step`, until one reaches the end and has seen everything."""
+    spans = []
+    for _ in range(frames):
+        stop = min(start + length, end)
+        spans.append((start, stop))
+        start = end if stop == end else start + step
+    return spans
 
 
-def _spread(start: int, end: int, length: int, frames: int) -> Int64[np.ndarray, "T 2"]:
+def _spread(start: int, end: int, length: int, frames: int) -> Spans:
     """Place the first window at the start, the last at the end, and the others evenly between."""
     length = min(length, end - start)
-    starts = start + np.arange(frames, dtype=np.int64) * (end - start - length) // max(frames - 1, 1)
-    return np.stack([starts, starts + length], axis=1)
+    starts = [start + gap * (end - start - length) // max(frames - 1, 1) for gap in range(frames)]
+    return [(first, first + length) for first in starts]
 
 
 def _check(n_events: int, length: int | None, frames: int, windows: str, overlap: float, start: int) -> None:
     """Raise ValueError for an argument of `window_bounds` that is out of range."""
-    for name, value, least in (
-        ("n_events", n_events, 0),
-        ("events_per_frame", length, 1),
-        ("frames", frames, 1),
-        ("start", start, 0),
-    ):
-        if value is not None and value < least:
-            raise ValueError(f"{name} = {value}: must be at least {least}")
+    _check_whole("n_events", n_events, 0, np.iinfo(np.int64).max)
+    if length is not None:
+        _check_whole("events_per_frame", length, 1)
+    _check_whole("frames", frames, 1, MOST_FRAMES)
+    _check_whole("start", start, 0)
     if not 0 <= overlap < 1:
         raise ValueError(f"overlap = {overlap}: must be at least 0 and below 1")
     if windows not in _WINDOWS:
         raise ValueError(f"windows = {windows!r}: expected one of {', '.join(_WINDOWS)}")
+
+
+def _check_whole(name: str, value: int, least: int, most: int | None = None) -> None:
+    """Raise ValueError for an argument that is no whole number of [least, most]."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise ValueError(f"{name} = {value!r}: must be a whole number")
+    if value < least:
+        raise ValueError(f"{name} = {value}: must be at least {least}")
+    if most is not None and value > most:
+        raise ValueError(f"{name} = {value}: must be at most {most}")
 
 
 def recording_windows(recording: Recording, cfg: FrameConfig) -> Int64[np.ndarray, "T 2"]:
@@ -110,10 +131,10 @@ def recording_windows(recording: Recording, cfg: FrameConfig) -> Int64[np.ndarra
 
     Source: E-CLIP section 1.1 for windows by count; by time is our choice (the paper has none).
     """
-    layout = {"frames": cfg.frames, "windows": cfg.windows, "overlap": cfg.overlap, "start": cfg.start}
+    layout = (cfg.frames, cfg.windows, cfg.overlap, cfg.start)
     if cfg.window_us is None:
-        return window_bounds(len(recording), cfg.events_per_frame, **layout)
+        return np.array(_spans(len(recording), cfg.events_per_frame, *layout), np.int64)
     times = recording.events["t"]
-    first, spans = int(times[0]), window_bounds(recording.duration + 1, cfg.window_us, **layout)
-    indices = [bisect_left(times, first + edge) for edge in spans.ravel().tolist()]  # a few look-ups, no copy of t
+    first, spans = int(times[0]), _spans(recording.duration + 1, cfg.window_us, *layout)
+    indices = [bisect_left(times, first + edge) for edge in chain(*spans)]  # a few look-ups, no copy of t
     return np.array(indices, np.int64).reshape(-1, 2)

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from eclip_lib.config import Color, FrameConfig
-from eclip_lib.ecm import colorize, count_maps, event_frames, frame_maps, frames_from_maps, pack_maps
+from eclip_lib.ecm import _count_windows, colorize, count_maps, event_frames, frame_maps, frames_from_maps, pack_maps
 from eclip_lib.events import EVENT_DTYPE, Recording
 from eclip_lib.windows import recording_windows, window_bounds
 
@@ -126,6 +126,30 @@ def test_laws_of_maps_for_every_setting(recording, cfg):
 def test_on_and_off_add_up_to_both(recording, cfg):
     on, off, both = (frame_maps(recording, replace(cfg, polarity=name))[0] for name in ("on", "off", "both"))
     assert np.array_equal(on + off, both)
+
+
+@pytest.mark.parametrize("huge", [2**62, 2**63 - 1, 10**30])
+@pytest.mark.parametrize("name", ["events_per_frame", "window_us"])
+def test_a_window_far_longer_than_the_recording_holds_all_of_it(recording, name, huge):
+    for settings in ({}, {"overlap": 0.5}, {"windows": "spread"}, {"start": 1}):
+        cfg = FrameConfig(**{name: huge}, frames=4, **settings)
+        (maps, valid), bounds = frame_maps(recording, cfg), recording_windows(recording, cfg)
+        assert np.array_equal(maps, naive_maps(recording, bounds))
+        assert valid.tolist() == [True] + 3 * [settings == {"windows": "spread"}]
+        assert maps[0].sum() == len(recording) - cfg.start
+
+
+def test_numbers_of_events_and_frames_are_whole(recording):
+    with pytest.raises(ValueError, match=r"events_per_frame = 100\.5: must be a whole number"):
+        count_maps(recording, 100.5, 2)
+    with pytest.raises(ValueError, match=r"frames = 2\.5: must be a whole number"):
+        count_maps(recording, 100, 2.5)
+
+
+@pytest.mark.parametrize("bounds", [[0, 6], [-1, 2], [3, 2], [6, 6], [-(2**62), 2**62]])
+def test_a_window_outside_the_recording_never_reaches_the_compiled_loop(five, bounds):
+    with pytest.raises(ValueError, match=r"window 1 is \[.*\) of 5 events"):
+        _count_windows(five, np.array([[0, 5], bounds]))
 
 
 def test_on_is_channel_zero():

@@ -1,9 +1,11 @@
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eclip_lib.config import FrameConfig
+from eclip_lib.config import MOST_FRAMES, FrameConfig
 from eclip_lib.events import EVENT_DTYPE, Recording
 from eclip_lib.windows import recording_windows, window_bounds
 
@@ -28,6 +30,13 @@ def recording_at(times):
         ((3, 8, 2, "spread"), [[0, 3], [0, 3]]),
         ((9, 4, 1, "spread"), [[0, 4]]),
         ((0, 4, 2), [[0, 0], [0, 0]]),
+        ((10, 2**62, 4), [[0, 10], [10, 10], [10, 10], [10, 10]]),
+        ((10, sys.maxsize, 2), [[0, 10], [10, 10]]),
+        ((10, 10**400, 2), [[0, 10], [10, 10]]),
+        ((10, 10**30, 2, "spread"), [[0, 10], [0, 10]]),
+        ((2**62, 2**60 + 1, 3), [[0, 2**60 + 1], [2**60 + 1, 2**61 + 2], [2**61 + 2, 3 * 2**60 + 3]]),
+        ((2**62, None, 4), [[0, 2**60], [2**60, 2**61], [2**61, 3 * 2**60], [3 * 2**60, 2**62]]),
+        ((np.int32(10), np.uint8(4), np.int64(2)), [[0, 4], [4, 8]]),
     ],
 )
 def test_windows_by_hand(arguments, expected):
@@ -40,6 +49,8 @@ def test_windows_by_hand(arguments, expected):
         ((10, 4, 3), {"start": 3}, [[3, 7], [7, 10], [10, 10]]),
         ((10, 4, 2), {"start": 10}, [[10, 10], [10, 10]]),
         ((10, 4, 2), {"start": 99}, [[10, 10], [10, 10]]),
+        ((10, 4, 2), {"start": 10**30}, [[10, 10], [10, 10]]),
+        ((10, 2**62, 2), {"start": 3, "overlap": 0.5}, [[3, 10], [10, 10]]),
         ((10, None, 2), {"start": 5}, [[5, 7], [7, 10]]),
         ((10, 4, 2, "spread"), {"start": 3}, [[3, 7], [6, 10]]),
         ((10, 4, 3), {"overlap": 0.5}, [[0, 4], [2, 6], [4, 8]]),
@@ -66,6 +77,10 @@ def test_start_and_overlap_by_hand(arguments, options, expected):
         ({"window_us": 7, "frames": 3, "windows": "spread"}, [[0, 2], [4, 4], [4, 6]]),
         ({"window_us": 99, "frames": 2, "windows": "spread"}, [[0, 6], [0, 6]]),
         ({"window_us": 10, "frames": 2, "start": 1000}, [[6, 6], [6, 6]]),
+        ({"window_us": 10, "frames": 2, "start": 10**30}, [[6, 6], [6, 6]]),
+        ({"window_us": 10**30, "frames": 2, "overlap": 0.5}, [[0, 6], [6, 6]]),
+        ({"window_us": sys.maxsize, "frames": 2, "start": 9}, [[2, 6], [6, 6]]),
+        ({"window_us": 2**62, "frames": 2, "windows": "spread"}, [[0, 6], [0, 6]]),
     ],
 )
 def test_windows_by_time_by_hand(settings, expected):
@@ -80,6 +95,12 @@ def test_windows_by_time_hold_for_times_since_the_epoch():
     assert np.array_equal(late, recording_windows(recording_at(times), cfg))
 
 
+def test_windows_by_time_reach_over_all_times_that_there_are():
+    recording = recording_at([-(2**63), 0, 2**63 - 1])
+    cfg = FrameConfig(window_us=2**62, frames=5)
+    assert recording_windows(recording, cfg).tolist() == [[0, 1], [1, 1], [1, 2], [2, 3], [3, 3]]
+
+
 @pytest.mark.parametrize("n", [1, 7, 100, 75_001])
 def test_equal_parts_use_every_event_once_and_differ_by_one(n):
     bounds = window_bounds(n, None, 6)
@@ -87,14 +108,15 @@ def test_equal_parts_use_every_event_once_and_differ_by_one(n):
     assert np.ptp(bounds[:, 1] - bounds[:, 0]) <= 1
 
 
+huge = st.integers(2**31, 10**30)
 settings = st.fixed_dictionaries(
-    {"frames": st.integers(1, 8), "start": st.integers(0, 60), "windows": st.sampled_from(["first", "spread"])}
+    {"frames": st.integers(1, 8), "start": st.integers(0, 60) | huge, "windows": st.sampled_from(["first", "spread"])}
 )
-lengths = st.none() | st.integers(1, 60)
+lengths = st.none() | st.integers(1, 60) | huge
 overlaps = st.floats(0, 1, exclude_max=True)
 
 
-@given(n=st.integers(0, 200), length=lengths, overlap=overlaps, layout=settings)
+@given(n=st.integers(0, 200) | st.integers(2**31, 2**63 - 1), length=lengths, overlap=overlaps, layout=settings)
 def test_laws_of_windows(n, length, overlap, layout):
     bounds = window_bounds(n, length, overlap=overlap, **layout)
     starts, stops = bounds.T
@@ -112,13 +134,14 @@ def test_laws_of_windows(n, length, overlap, layout):
         assert np.all(seen[:-1] >= seen[1:]), "missing windows are the last"
         assert np.all(sizes[:-1][seen[1:]] == length), "only the last that is there may be shorter"
         assert np.all(np.diff(stops)[seen[1:]] > 0), "each sees events of its own"
-        assert np.all(np.diff(starts)[seen[1:]] == max(1, round(length * (1 - overlap))))
+        step = max(1, round(length * (1 - overlap))) if overlap else length
+        assert np.all(np.diff(starts)[seen[1:]] == step)
 
 
 gaps = st.lists(st.integers(0, 30), min_size=1, max_size=40)
 
 
-@given(gaps=gaps, window_us=st.integers(1, 60), overlap=overlaps, layout=settings)
+@given(gaps=gaps, window_us=st.integers(1, 60) | huge, overlap=overlaps, layout=settings)
 def test_a_window_by_time_holds_the_events_of_that_time(gaps, window_us, overlap, layout):
     recording = recording_at(1000 + np.cumsum(gaps))
     cfg = FrameConfig(window_us=window_us, overlap=overlap if layout["windows"] == "first" else 0.0, **layout)
@@ -129,7 +152,7 @@ def test_a_window_by_time_holds_the_events_of_that_time(gaps, window_us, overlap
         assert np.array_equal(inside, np.arange(first, last))
 
 
-@given(n=st.integers(1, 100), length=st.integers(1, 40), overlap=overlaps, layout=settings)
+@given(n=st.integers(1, 100), length=st.integers(1, 40) | huge, overlap=overlaps, layout=settings)
 def test_one_event_a_microsecond_makes_time_and_count_the_same(n, length, overlap, layout):
     recording, overlap = recording_at(np.arange(n)), overlap if layout["windows"] == "first" else 0.0
     by_count = recording_windows(recording, FrameConfig(events_per_frame=length, overlap=overlap, **layout))
@@ -147,6 +170,14 @@ def test_one_event_a_microsecond_makes_time_and_count_the_same(n, length, overla
         ((5, 1, 1), {"start": -2}, "start = -2: must be at least 0"),
         ((5, 1, 1), {"overlap": 1.0}, r"overlap = 1.0: must be at least 0 and below 1"),
         ((5, 1, 1), {"overlap": float("nan")}, "overlap = nan: must be"),
+        ((5, 2.5, 1), {}, "events_per_frame = 2.5: must be a whole number"),
+        ((5, 1, 1.0), {}, "frames = 1.0: must be a whole number"),
+        ((5, 1, 1), {"start": "0"}, "start = '0': must be a whole number"),
+        ((5.0, 1, 1), {}, "n_events = 5.0: must be a whole number"),
+        ((5, 1, None), {}, "frames = None: must be a whole number"),
+        ((5, True, 1), {}, "events_per_frame = True: must be a whole number"),
+        ((5, 1, MOST_FRAMES + 1), {}, "frames = 1000001: must be at most 1000000"),
+        ((2**63, 1, 1), {}, "n_events = 9223372036854775808: must be at most 9223372036854775807"),
     ],
 )
 def test_bad_windows_are_named(arguments, options, message):
@@ -163,6 +194,7 @@ def test_bad_windows_are_named(arguments, options, message):
         ({"overlap": 1.0, "window_us": 5}, "must be below 1"),
         ({"window_us": 0}, "window_us = 0: must be at least 1"),
         ({"start": -1}, "start = -1: must be at least 0"),
+        ({"frames": 2**62}, "FrameConfig.frames = 4611686018427387904: must be at most 1000000"),
         ({"polarity": "up"}, "polarity = 'up': expected one of 'both', 'on', 'off'"),
     ],
 )
