@@ -24,6 +24,9 @@ Columns = np.ndarray | Mapping[str, np.ndarray]
 def check_events(events: np.ndarray, sensor_size: Size, source: str = "events") -> None:
     """Check that `events` keep the contract of this module.
 
+    An array made by hand may have other bytes than 0 and 1 in p: they pass and count as ON, as in NumPy. `read_events`
+    gives 0 and 1 only.
+
     Args:
         events: structured array `(N,)`; not modified.
         sensor_size: (height, width) in pixels.
@@ -207,9 +210,9 @@ def _has_polarity(values: np.ndarray) -> np.ndarray:
 
 
 def _is_on(values: np.ndarray) -> np.ndarray:
-    """Convert polarity to bool; ON is 1, OFF either 0 or -1, but not both in one file."""
+    """Convert polarity to bool of bytes 0 and 1; ON is 1, OFF either 0 or -1, but not both in one file."""
     if values.dtype.kind == "b":
-        return values
+        return values.view(np.uint8) != 0  # a file may hold any byte, and copying a bool copies it
     bad = ~_has_polarity(values)
     if bad.any():
         at = first(bad)

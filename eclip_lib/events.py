@@ -90,7 +90,7 @@ def read_events(path: str | Path, sensor_size: Size | None = None, on_error: str
     """Read a recording; its content tells the format, or else its suffix.
 
     - `.bin`: ATIS, 5 bytes an event (N-MNIST, N-Caltech101). Its 23-bit clock is unwrapped; a silence of more than
-      4.19 s cannot be told from a wrap.
+      4.19 s cannot be told from a wrap. On sensors of at most 240 rows, y = 240 marks an overflow (`read_atis`).
     - `.npy`: the EST release of N-Caltech101; float `(N, 4)`: x, y, t in seconds, p in {-1, +1}.
     - `.npz` with `event_data`: N-ImageNet; structured x, y, t in microseconds, p in {0, 1}.
     - `.npz` of `write_events`.
@@ -122,8 +122,9 @@ def read_events(path: str | Path, sensor_size: Size | None = None, on_error: str
         raise ValueError(f"on_error = {on_error!r}: expected 'raise' or 'drop'")
     reader = _reader_of(path)
     try:
-        decoded = reader(path, on_error == "drop")
-        size = _size_of(decoded, sensor_size)
+        wanted, drop = None if sensor_size is None else checked_size(sensor_size), on_error == "drop"
+        decoded = read_atis(path, drop, wanted) if reader is read_atis else reader(path, drop)
+        size = _size_of(decoded, wanted)
         events = pack(decoded.columns, size) if on_error == "raise" else _repaired(path, decoded, size)
         return Recording(events, size)
     except ValueError as error:
@@ -167,12 +168,12 @@ def _first_bytes(path: Path) -> bytes:
     return start
 
 
-def _size_of(decoded: Decoded, sensor_size: Size | None) -> tuple[int, int]:
+def _size_of(decoded: Decoded, wanted: tuple[int, int] | None) -> tuple[int, int]:
     """Return the sensor size that the file holds, or else that the user gives, or else that of the data set."""
     held = None if decoded.sensor_size is None else checked_size(decoded.sensor_size)
-    if held and sensor_size is not None and tuple(sensor_size) != held:
-        raise ValueError(f"holds sensor_size {held}, but {tuple(sensor_size)} was asked for; leave it out")
-    size = held or (decoded.usual_size if sensor_size is None else sensor_size)
+    if held and wanted not in (None, held):
+        raise ValueError(f"holds sensor_size {held}, but {wanted} was asked for; leave it out")
+    size = held or wanted or decoded.usual_size
     if size is None:
         raise ValueError(
             "this file does not hold the sensor's size; pass sensor_size=(height, width), "

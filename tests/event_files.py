@@ -9,6 +9,7 @@ import struct
 import numpy as np
 
 from eclip_lib.events import EVENT_DTYPE, read_events
+from eclip_lib.formats_numpy import write_compact
 
 AEDAT4_MAGIC = b"#!AER-DAT4.0\r\n"
 
@@ -115,6 +116,13 @@ def n_imagenet(events, save=np.savez_compressed):
     return file.getvalue()
 
 
+def compact(events, sensor_size):
+    """Return our own `.npz`."""
+    file = io.BytesIO()
+    write_compact(file, events, sensor_size)
+    return file.getvalue()
+
+
 def _table(fields, size):
     """Return a FlatBuffers table after its index; `fields` are (offset in the table, bytes)."""
     index = struct.pack(f"<HH{len(fields)}H", 4 + 2 * len(fields), size, *(at for at, _ in fields))
@@ -185,14 +193,17 @@ def aedat4(events, codec=1, per_packet=300, xml=None, ended=True):
 
 
 def hdf5(events, layout="prophesee", size=(720, 1280), **options):
-    """Return an HDF5 file; layouts: prophesee, dsec, flat, seconds (event_utils). `options` go to create_dataset."""
+    """Return an HDF5 file; layouts: prophesee, fields, dsec, flat, seconds (event_utils).
+
+    `options` go to create_dataset.
+    """
     import h5py
 
     file = io.BytesIO()
     with h5py.File(file, "w") as h5:
         for name, content in _HDF5_LAYOUTS[layout](events).items():
             h5.create_dataset(name, data=content, **(options if np.ndim(content) else {}))
-        if size and layout == "prophesee":
+        if size and layout in ("prophesee", "fields"):
             h5.attrs["geometry"] = f"{size[1]}x{size[0]}"
         elif size and layout == "flat":
             h5.attrs["height"], h5.attrs["width"] = size
@@ -217,6 +228,7 @@ def _dsec(events):
 
 _HDF5_LAYOUTS = {
     "prophesee": _compound,
+    "fields": lambda events: {"CD/events": events},
     "dsec": _dsec,
     "flat": lambda events: {name: events[name] for name in "xytp"},
     "seconds": lambda events: {f"events/{name}s": events[name] / (1e6 if name == "t" else 1) for name in "xytp"},

@@ -158,26 +158,6 @@ def test_writing_needs_the_folder(tmp_path, recording):
 # Formats of others
 
 
-def test_atis_bytes_by_hand(tmp_path):
-    path = tmp_path / "a.bin"
-    path.write_bytes(bytes([3, 7, 0x81, 0x02, 0x03, 200, 100, 0x7F, 0xFF, 0xFF]))
-    expected = events_of((3, 7, 0x010203, True), (200, 100, 0x7FFFFF, False))
-    assert np.array_equal(read_events(path, N_CALTECH_SENSOR).events, expected)
-
-
-def test_atis_clock_is_unwrapped(tmp_path):
-    times = [0x7FFFF0, 0x7FFFFF, 0x000000, 0x000010, 0x7FFFFF, 0x000001]
-    (tmp_path / "a.bin").write_bytes(b"".join(bytes([0, 0, *at.to_bytes(3, "big")]) for at in times))
-    t = read_events(tmp_path / "a.bin", (1, 1)).events["t"]
-    assert t.tolist() == [0x7FFFF0, 0x7FFFFF, 0x800000, 0x800010, 0xFFFFFF, 0x1000001]
-
-
-def test_small_fall_of_the_atis_clock_is_no_wrap(tmp_path):
-    (tmp_path / "a.bin").write_bytes(bytes([0, 0, 0, 1, 0, 0, 0, 0, 0, 9]))
-    with pytest.raises(ValueError, match="event 1 has t = 9 us, before event 0 at 256 us"):
-        read_events(tmp_path / "a.bin", (1, 1))
-
-
 @pytest.mark.parametrize("name", ["a.bin", "a.npy"])
 def test_formats_without_a_header_need_the_sensor(tmp_path, name):
     np.save(tmp_path / "a.npy", np.zeros((1, 4)))
@@ -290,6 +270,20 @@ def test_compact_file_of_another_sensor_is_refused(tmp_path, recording):
     write_events(tmp_path / "a.npz", recording)
     with pytest.raises(ValueError, match=r"holds sensor_size \(30, 40\), but \(34, 34\)"):
         read_events(tmp_path / "a.npz", N_MNIST_SENSOR)
+
+
+@pytest.mark.parametrize("size", [5, (1.5, 3), (30.0, 40.0), (30,), "ab", (0, 40)])
+@pytest.mark.parametrize("name", ["a.npz", "a.bin"])
+def test_a_size_that_is_none_is_named_before_it_is_compared(tmp_path, recording, name, size):
+    write_events(tmp_path / name, recording)
+    with pytest.raises(ValueError, match=rf"{name}: sensor_size = .*(expected two integers|must be 1 to 32768)"):
+        read_events(tmp_path / name, size)
+
+
+def test_the_size_of_the_file_may_be_given_in_any_sequence(tmp_path, recording):
+    write_events(tmp_path / "a.npz", recording)
+    for size in ([30, 40], np.array([30, 40])):
+        assert same(read_events(tmp_path / "a.npz", size), recording)
 
 
 def test_pickled_npy_is_refused(tmp_path):

@@ -76,6 +76,29 @@ def test_any_events_survive_every_camera_format(tmp_path, data):
     assert_same(read_bytes(tmp_path, name, VENDOR[name](events)), events)
 
 
+# Polarity
+
+
+BOOLS = {
+    "n-imagenet.npz": event_files.n_imagenet,
+    "flat.h5": lambda events: event_files.hdf5(events, "flat", HD),
+    "fields.h5": lambda events: event_files.hdf5(events, "fields", HD),
+    "compact.npz": lambda events: event_files.compact(events, HD),
+    "est.npy": event_files.est,
+    "evt2.raw": event_files.evt2,
+}
+
+
+@pytest.mark.parametrize("on_error", ["raise", "drop"])
+@pytest.mark.parametrize("name", BOOLS)
+def test_polarity_is_a_byte_of_0_or_1_whatever_the_file_holds(tmp_path, name, on_error):
+    events = events_of(*((i, 0, i, False) for i in range(6)))
+    events["p"].view(np.uint8)[:] = [0, 1, 2, 255, 0, 128]
+    recording = read_bytes(tmp_path, name, BOOLS[name](events), HD, on_error)
+    assert recording.events["p"].view(np.uint8).tolist() == [0, 1, 1, 1, 0, 1]
+    assert events["p"].view(np.uint8).tolist() == [0, 1, 2, 255, 0, 128]
+
+
 # Parity with other readers (GPL, so only here)
 
 

@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 
 from eclip_lib.config import ROOT
+from eclip_lib.ecm import count_maps
 from eclip_lib.events import EVENT_DTYPE, Recording, check_events, read_events, write_events
-from eclip_lib.formats_numpy import write_compact
 from tests import event_files
 
 SECONDS, MEGABYTES = 5.0, 1000  # a file, and the process that reads them all
 QUICK, SLOW = 30, 1700  # damaged files a format
 SLOW_HDF5 = 400  # of each layout; every one starts a process
+LARGEST_MAP = 2000  # pixels of a side; damage can enlarge a sensor beyond what maps should be made of
 SENSOR = (128, 240)  # of the formats without a header, and of all others here
 
 
@@ -43,9 +44,7 @@ def some_events(n=400):
 
 def compact(events):
     """Return our own `.npz`, which has at least one event."""
-    file = io.BytesIO()
-    write_compact(file, events if len(events) else some_events()[:1], SENSOR)
-    return file.getvalue()
+    return event_files.compact(events if len(events) else some_events()[:1], SENSOR)
 
 
 GEOMETRY = f"geometry {SENSOR[1]}x{SENSOR[0]}"
@@ -151,12 +150,13 @@ BYTES += (swap_parts, splice)
 
 
 def damage_events(rng, events):
-    """Return events that break the contract at random places."""
+    """Return events that break the contract at random places, or whose polarity is a byte that no bool should be."""
     events = events.copy()
     for _ in range(rng.choice((1, 1, 5))):
-        at, name = rng.randrange(len(events)), rng.choice("xyt")
-        limit = {"x": 256, "y": 256, "t": 1 << 23}[name]
-        events[name][at] = rng.randrange(limit)
+        at, name = rng.randrange(len(events)), rng.choice("xytp")
+        limit = {"x": 256, "y": 256, "t": 1 << 23, "p": 256}[name]
+        column = events["p"].view(np.uint8) if name == "p" else events[name]
+        column[at] = rng.randrange(limit)
     return events[: rng.choice((0, 1, len(events), len(events)))]
 
 
@@ -217,9 +217,17 @@ def read_damaged(path, repair, size=None):
         assert type(error) is ValueError, f"{type(error).__name__} is no plain refusal: {error}"
         assert str(path) in str(error), f"does not name the file: {error}"
         return "refused"
+    check_recording(recording)
+    return "read" if repair == "raise" else "repaired"
+
+
+def check_recording(recording):
+    """Raise AssertionError, or ValueError, for a recording that breaks what the maps rely on."""
     assert type(recording) is Recording
     check_events(recording.events, recording.sensor_size)
-    return "read" if repair == "raise" else "repaired"
+    assert recording.events["p"].view(np.uint8).max() <= 1, "a polarity is no 0 or 1"
+    if max(recording.sensor_size) <= LARGEST_MAP:
+        assert count_maps(recording, None, 3).sum() == len(recording), "the maps lose events"
 
 
 def fuzz(folder, formats, n, seed):
@@ -312,6 +320,15 @@ def test_the_fuzzer_sees_what_must_not_happen(tmp_path, monkeypatch):
 
     monkeypatch.setitem(read_damaged.__globals__, "read_events", unnamed)
     with pytest.raises(AssertionError, match="does not name the file"):
+        read_damaged(path, "raise")
+    foreign = some_events()
+    foreign["p"].view(np.uint8)[3] = 2
+    monkeypatch.setitem(read_damaged.__globals__, "read_events", lambda *_: Recording(foreign, SENSOR))
+    with pytest.raises(AssertionError, match="no 0 or 1"):
+        read_damaged(path, "raise")
+    monkeypatch.setitem(read_damaged.__globals__, "read_events", lambda *_: Recording(some_events(), SENSOR))
+    monkeypatch.setitem(read_damaged.__globals__, "count_maps", lambda *_: np.zeros(3))
+    with pytest.raises(AssertionError, match="lose events"):
         read_damaged(path, "raise")
 
 
