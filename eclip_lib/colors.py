@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import get_args
 
 import torch
-from jaxtyping import Float, Float32, Shaped
+from jaxtyping import Float, Float32, Int64, Shaped
 from torch import Tensor
 
 from eclip_lib.config import Color
 
 _GRAY = 127 / 255  # of the official code and of EventCLIP
 _ROBUST_PERCENT = 99  # of the nonzero counts; a few hot pixels must not fade all others
+_LARGE = 4096  # a hot pixel's count; a histogram that goes on to it would take memory for each number in between
 _HOT_SIGMAS = 10.0  # EventCLIP's threshold
 
 Counts = Float[Tensor, "*N 2 H W"]
@@ -126,16 +127,32 @@ def _robust_peak(counts: Float[Tensor, "*N C H W"]) -> Float[Tensor, "*N 1 1 1"]
     """Return a high percentile of the nonzero counts of each frame; 1 for an empty frame.
 
     Counts are small whole numbers, so their histogram gives the percentile without sorting, for all frames at once.
+    Only frames whose percentile is a large count, where the histogram ends, are sorted.
     """
-    rows = counts.flatten(-3).long()
-    shape, rows = rows.shape[:-1], rows.reshape(-1, rows.shape[-1])
-    histogram = rows.new_zeros(len(rows), max(1, int(rows.max())) + 1).scatter_add_(1, rows, torch.ones_like(rows))
-    seen = histogram[:, 1:].cumsum(1)  # how many nonzero counts are at most 1, 2, ...
+    if not counts.numel():
+        return counts.new_ones(*counts.shape[:-3], 1, 1, 1)
+    rows = counts.reshape(-1, counts.shape[-3:].numel())
+    seen = _seen_up_to(rows)
     last = seen[:, -1:] - 1
     rank, rest = _ROBUST_PERCENT * last // 100, _ROBUST_PERCENT * last % 100
-    below = torch.searchsorted(seen, rank + 1) + 1
-    above = torch.searchsorted(seen, torch.minimum(rank + 2, last + 1)) + 1
-    return (below + (above - below) * rest / 100).reshape(*shape, 1, 1, 1)
+    ranks = (rank, torch.minimum(rank + 1, last))
+    below, above = (torch.searchsorted(seen, place + 1) + 1 for place in ranks)
+    peak = below + (above - below) * rest / 100
+    large = above[:, 0] >= _LARGE
+    if large.any():
+        ordered = rows[large].sort(1).values  # the nonzero counts come last
+        first = rows.shape[1] - 1 - last[large]
+        below, above = (ordered.gather(1, first + place[large]) for place in ranks)
+        peak[large] = below + (above - below) * rest[large] / 100
+    return peak.reshape(*counts.shape[:-3], 1, 1, 1)
+
+
+def _seen_up_to(rows: Float[Tensor, "M K"]) -> Int64[Tensor, "M L"]:
+    """Return how many nonzero counts of each row are at most 1, 2, ...; the last holds all, L is at most `_LARGE`."""
+    largest = float(rows.max())
+    whole = (rows if largest <= _LARGE else rows.clamp(max=_LARGE)).long()
+    histogram = whole.new_zeros(len(whole), int(min(max(largest, 1), _LARGE)) + 1)
+    return histogram.scatter_add_(1, whole, whole.new_ones(()).expand_as(whole))[:, 1:].cumsum(1)
 
 
 _MODES: dict[str, Callable[[Counts], Images]] = {

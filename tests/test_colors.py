@@ -179,6 +179,30 @@ def test_the_robust_peak_is_the_percentile_of_the_nonzero_counts(seed):
     assert np.allclose(colorize(counts[None].astype(np.uint16), "count")[0, 0], 1 - strength, atol=1e-5)
 
 
+@pytest.mark.parametrize("largest", [4094, 4095, 4096, 4097, 60_000, 2**40])
+@pytest.mark.parametrize("share", [0.002, 0.02, 1.0])  # of the pixels, below and above the percent that is left out
+def test_the_robust_peak_of_large_counts_needs_no_memory_for_them(largest, share):
+    """One number for each count up to 2^40 would be 8.8 TB."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(1.0, (3, 2, 40, 30)).astype(np.uint64)
+    many = rng.random((40, 30)) < share
+    counts[1, 0, many] = largest - rng.integers(0, 3, many.sum()).astype(np.uint64)
+    counts[1, 0, 0, 0] = largest
+    peaks = [np.percentile(frame[frame > 0], 99) for frame in counts.astype(float)]
+    for frame, on, peak in zip(colorize(counts, "count"), counts[:, 0], peaks, strict=True):
+        assert np.allclose(frame[2], 1 - np.minimum(np.log1p(on) / np.log1p(peak), 1), atol=1e-5)  # ON darkens blue
+    difference = counts[:, 0].astype(float) - counts[:, 1]
+    for frame, signed in zip(colorize(counts, "signed"), difference, strict=True):
+        peak = np.percentile(np.abs(signed[signed != 0]), 99)
+        assert np.allclose(frame[2], 1 - np.clip(signed / peak, 0, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_batch_of_no_frames_gives_none(mode):
+    assert color_maps(torch.zeros(0, 2, 9, 7), mode).shape == (0, 3, 9, 7)
+    assert color_maps(torch.zeros(4, 0, 2, 9, 7, dtype=torch.uint8), mode).shape == (4, 0, 3, 9, 7)
+
+
 def test_eventclip_follows_its_definition(maps):
     for frame, counts in zip(colorize(maps, "eventclip")[:3], maps[:3].astype(float), strict=True):
         kept = np.where(counts > counts.mean() + 10 * counts.std(), 0, counts)
