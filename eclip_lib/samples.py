@@ -83,10 +83,12 @@ def file_sample(
         FileNotFoundError: one of the files is not there.
         ValueError: the recording is damaged or of another format (`read_events`), or the still is no image.
     """
-    recording, note = _read(find_path(str(path)), sensor_size, on_error)
+    found = find_path(str(path))
+    recording, note = _read(found, sensor_size, on_error)
     still = None if still_file is None else read_still(find_path(str(still_file)))
     name = "/".join(Path(path).parts[-2:])  # in data sets the folder is the class
-    return Sample(recording, name, still, _READ_EVENTS, _reading(str(path), sensor_size, on_error), note)
+    reading = _reading(str(found), sensor_size, on_error)  # wherever it is pasted
+    return Sample(recording, name, still, _READ_EVENTS, reading, note)
 
 
 def uploaded_sample(

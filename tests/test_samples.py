@@ -65,6 +65,16 @@ def test_the_snippet_of_an_upload_reads_the_file_of_that_name(saved, monkeypatch
     assert same(frames_of(snippet(sample, FrameConfig())), event_frames(sample.recording, FrameConfig()))
 
 
+@pytest.mark.parametrize("where", ["current", "project", "home"])
+def test_the_snippet_of_a_file_runs_in_any_folder(saved, monkeypatch, tmp_path_factory, where):
+    monkeypatch.setenv("HOME", str(saved.parent))
+    monkeypatch.setattr("eclip_lib.config.ROOT", saved.parent if where == "project" else tmp_path_factory.mktemp("no"))
+    monkeypatch.chdir(saved.parent if where == "current" else tmp_path_factory.mktemp("notebooks"))
+    sample = file_sample("~/mine.bin" if where == "home" else "mine.bin", (24, 32))
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert same(frames_of(snippet(sample, FrameConfig())), event_frames(sample.recording, FrameConfig()))
+
+
 def test_only_fields_that_differ_are_spelled_out():
     code = snippet(embedded_sample("cat"), FrameConfig(frames=5, color="gray"))
     assert "FrameConfig(frames=5, color='gray')" in code
