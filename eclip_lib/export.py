@@ -95,11 +95,7 @@ def write_gif(path: str | Path, frames: np.ndarray, valid: np.ndarray, fps: floa
 def write_mp4(path: str | Path, frames: np.ndarray, valid: np.ndarray, fps: float = 4.0) -> Path:
     """Write a video (H.264) of the valid frames with the program ffmpeg, and return its path.
 
-    Args:
-        path: of the file.
-        frames: (T, 3, S, S) in [0, 1].
-        valid: (T,) bool.
-        fps: frames per second.
+    The arguments are those of `write_gif`.
 
     Raises:
         FileNotFoundError: there is no ffmpeg on the PATH.

@@ -51,8 +51,7 @@ def _resize_planes(planes: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize float32 planes (N, H, W), along the side first that leaves less work for the other."""
     resized = np.empty((len(planes), height, width), np.float32)
     rows, columns = _taps(planes.shape[1], height), _taps(planes.shape[2], width)
-    kernel = _rows_first if height < planes.shape[1] else _columns_first
-    kernel(np.ascontiguousarray(planes), *rows, *columns, resized)
+    _resize_both(np.ascontiguousarray(planes), height < planes.shape[1], *rows, *columns, resized)
     return resized
 
 
@@ -108,21 +107,15 @@ def _clamp(plane):
 
 @njit(nogil=True, cache=True)
 @no_type_check
-def _columns_first(planes, first_row, row_weights, first_column, column_weights, resized):
-    """Resize planes, their rows last."""
-    between = np.empty((planes.shape[1], resized.shape[2]), np.float32)
+def _resize_both(planes, rows_first, first_row, row_weights, first_column, column_weights, resized):
+    """Resize planes (N, H, W) to fewer or more rows and columns, the one or the other first."""
+    (_, height, width), (_, new_height, new_width) = planes.shape, resized.shape
+    between = np.empty((new_height, width) if rows_first else (height, new_width), np.float32)
     for n in range(len(planes)):
-        _resize_columns(planes[n], first_column, column_weights, between)
-        _resize_rows(between, first_row, row_weights, resized[n])
-        _clamp(resized[n])
-
-
-@njit(nogil=True, cache=True)
-@no_type_check
-def _rows_first(planes, first_row, row_weights, first_column, column_weights, resized):
-    """Resize planes, their columns last."""
-    between = np.empty((resized.shape[1], planes.shape[2]), np.float32)
-    for n in range(len(planes)):
-        _resize_rows(planes[n], first_row, row_weights, between)
-        _resize_columns(between, first_column, column_weights, resized[n])
+        if rows_first:
+            _resize_rows(planes[n], first_row, row_weights, between)
+            _resize_columns(between, first_column, column_weights, resized[n])
+        else:
+            _resize_columns(planes[n], first_column, column_weights, between)
+            _resize_rows(between, first_row, row_weights, resized[n])
         _clamp(resized[n])

@@ -154,9 +154,7 @@ def trap_table(
             "invented events at pixel (1, 1)": f"{drawn.padding.sum():,}",
             "value of a frame without events": _values(drawn.frames[torch.from_numpy(drawn.empty)]),
             "largest value in the mean over time": f"{drawn.mean().max():.1f}",
-            "canvases, height x width": ", ".join(
-                f"{h} x {w}" for h, w in np.unique(drawn.canvas[~drawn.empty], axis=0)
-            ),
+            "canvases, height x width": _sizes(drawn.canvas[~drawn.empty]),
             "output pixels per sensor pixel, vertically": _range(drawn.scale()[:, 0]),
             "output pixels per sensor pixel, horizontally": _range(drawn.scale()[:, 1]),
             "red share of the first frame after exactly filled windows": f"{red_share(exact):.0%}",
@@ -187,8 +185,8 @@ def _range(values: np.ndarray) -> str:
     return least if least == largest else f"{least} to {largest}"
 
 
-def _sizes(canvas: np.ndarray) -> str:
-    """Return the canvases that there are."""
+def _sizes(canvas: Int64[np.ndarray, "V 2"]) -> str:
+    """Return the sizes of canvases, each once."""
     return ", ".join(f"{height} x {width}" for height, width in np.unique(canvas, axis=0))
 
 
