@@ -18,7 +18,7 @@ from eclip_lib.config import RUNS, FrameConfig
 from eclip_lib.controls import Controls
 from eclip_lib.ecm import event_frames
 from eclip_lib.export import compose_strip, png_bytes, write_gif, write_mp4, write_png
-from eclip_lib.live_figure import make_figure, show_recording, show_windows
+from eclip_lib.live_figure import make_figure, show_polarity, show_recording, show_windows
 from eclip_lib.samples import Sample, snippet
 from eclip_lib.sources import SourceBar
 from eclip_lib.views import MS, window_labels, window_times
@@ -128,8 +128,10 @@ class Explorer:
 
     def _draw(self, setting: Setting) -> None:
         """Redraw what depends on one setting."""
-        times = setting.draw(self.sample)
-        show_windows(self.figure, self.sample.recording, times, second=setting.name == "B")
+        times, second = setting.draw(self.sample), setting.name == "B"
+        show_windows(self.figure, self.sample.recording, times, second)
+        if not second:  # the cloud is A's alone
+            show_polarity(self.figure, self.sample.recording, setting.controls.polarity.value)
         self._write_snippet()
 
     def _visible(self) -> list[Setting]:

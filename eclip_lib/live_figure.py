@@ -65,7 +65,7 @@ def _layout(height: int) -> dict:
 
 
 def show_recording(figure: go.FigureWidget, recording: Recording) -> None:
-    """Draw another recording; its windows follow by `show_windows`."""
+    """Draw another recording; its windows and title follow by `show_windows` and `show_polarity`."""
     shown = thinned(recording, MOST)
     edges, rates = event_rate(recording)
     height, width = recording.sensor_size
@@ -75,11 +75,20 @@ def show_recording(figure: go.FigureWidget, recording: Recording) -> None:
             figure.data[trace].update(x=events["x"].copy(), y=times, z=events["y"].copy())
         for trace, rate in ((_ON_RATE, rates[0]), (_OFF_RATE, rates[1])):
             figure.data[trace].update(x=edges, y=np.append(rate, rate[-1]))
-        figure.layout.title.text = cloud_title(recording, shown)
         scene = figure.layout.scene
         scene.xaxis.range, scene.zaxis.range, scene.yaxis.range = (0, width), (height, 0), (0, edges[-1])
         longest = max(height, width)
         scene.aspectratio = {"x": width / longest, "y": 1.4, "z": height / longest}
+
+
+def show_polarity(figure: go.FigureWidget, recording: Recording, polarity: str) -> None:
+    """Show "on" or "off" events, or "both", in the cloud; the legend still names the others, in gray."""
+    clouds = {"on": figure.data[_ON_CLOUD], "off": figure.data[_OFF_CLOUD]}
+    shown = {name: trace.x for name, trace in clouds.items() if polarity in ("both", name)}
+    with figure.batch_update():
+        for name, trace in clouds.items():
+            trace.visible = True if name in shown else "legendonly"
+        figure.layout.title.text = cloud_title(recording, shown)
 
 
 def show_windows(figure: go.FigureWidget, recording: Recording, times: np.ndarray, second: bool = False) -> None:

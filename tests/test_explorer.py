@@ -26,6 +26,11 @@ CONFIGS = {
     "events": FrameConfig(size=100, events_per_frame=77, overlap=0.25, start=5, polarity="off", color="gray"),
     "spread": FrameConfig(events_per_frame=77, windows="spread", keep_aspect=True),
     "time": FrameConfig(window_us=12_300, frames=8, overlap=0.5, start=40_000, color="eventclip"),
+    "spread parts": FrameConfig(windows="spread"),
+    "a short time": FrameConfig(window_us=50, start=33),
+    "one microsecond": FrameConfig(window_us=1, start=299_999),
+    "more events than there are": FrameConfig(events_per_frame=20_000, start=5000),
+    "a longer time than there is": FrameConfig(window_us=900_000_000, start=700_000),
 }
 CHANGES = {
     "cut": TIME,
@@ -157,6 +162,77 @@ def test_another_recording_is_picked_and_the_ranges_follow(explorer):
     assert explorer.still.value
     assert explorer.still.layout.display is None
     assert "embedded_sample('guitar')" in explorer.snippet.value
+
+
+@pytest.mark.parametrize(
+    "cfg", [FrameConfig(events_per_frame=400, start=90), FrameConfig(window_us=110_000, start=20_000), FrameConfig()]
+)
+def test_a_short_recording_in_between_changes_no_setting(sample, cfg):
+    explorer = Explorer(sample, cfg)
+    strip, snippets = shown(explorer), explorer.snippet.value
+    short = dataclasses.replace(sample.recording, events=sample.recording.events[:50])
+    explorer.open(lambda: dataclasses.replace(sample, recording=short, name="short"))
+    assert explorer.message.value.startswith("short: ")
+    assert explorer.settings[0].controls.config() == cfg
+    assert np.array_equal(shown(explorer), expected(explorer.sample, cfg, explorer.settings[0].labels))
+    explorer.open(lambda: sample)
+    assert explorer.settings[0].controls.config() == cfg
+    assert np.array_equal(shown(explorer), strip)
+    assert explorer.snippet.value == snippets
+
+
+def test_what_no_one_has_set_follows_the_recording(explorer, sample):
+    """The length in ms is a third of the recording until it is set; the number of events is the user's."""
+    controls = explorer.settings[0].controls
+    short = dataclasses.replace(sample.recording, events=sample.recording.events[:50])
+    explorer.open(lambda: dataclasses.replace(sample, recording=short))
+    assert controls.length_ms.value == pytest.approx(short.duration / 3000, abs=0.05)
+    assert controls.length_ms.max < 30
+    assert controls.events.value == controls.events.max == 100
+    controls.length_ms.value = 2.5
+    explorer.open(lambda: sample)
+    assert controls.length_ms.value == 2.5
+    assert controls.length_ms.max > 290
+    assert controls.events.max == 1000
+
+
+def test_a_length_that_is_used_is_set_even_if_no_one_has_moved_it(explorer, sample):
+    controls = explorer.settings[0].controls
+    controls.cut.value = TIME
+    used = controls.config()
+    short = dataclasses.replace(sample.recording, events=sample.recording.events[:50])
+    explorer.open(lambda: dataclasses.replace(sample, recording=short))
+    assert controls.config() == used
+
+
+@pytest.mark.parametrize(("cfg", "step"), [(FrameConfig(window_us=200), 0.1), (FrameConfig(window_us=250), 0.001)])
+def test_the_ms_sliders_have_steps_that_hit_the_config(recording, cfg, step):
+    controls = Controls(cfg, recording, pytest.fail)
+    for slider in (controls.length_ms, controls.start_ms):
+        assert slider.step == step
+        assert (slider.value - slider.min) / step == pytest.approx(round((slider.value - slider.min) / step), abs=1e-6)
+        assert float(format(slider.value, slider.readout_format)) == slider.value
+
+
+def test_the_cloud_shows_the_polarity_that_is_counted(explorer, recording):
+    on, off = explorer.figure.data[:2]
+    controls = explorer.settings[0].controls
+    number = int(recording.events["p"].sum())
+    seen = {}
+    for polarity in ("on", "off", "both"):
+        controls.polarity.value = polarity
+        seen[polarity] = [on.visible, off.visible, explorer.figure.layout.title.text]
+    assert seen == {
+        "on": [True, "legendonly", f"1,000 events, {number} shown"],
+        "off": ["legendonly", True, f"1,000 events, {1000 - number} shown"],
+        "both": [True, True, "1,000 events"],
+    }
+    explorer.compare.value = True
+    explorer.settings[1].controls.polarity.value = "off"
+    assert on.visible is True, "the cloud is A's, like the windows in it"
+    controls.polarity.value = "on"
+    explorer.open(lambda: explorer.sample)
+    assert off.visible == "legendonly"
 
 
 def test_a_path_and_an_upload_are_opened(explorer, tmp_path, recording):
