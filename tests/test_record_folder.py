@@ -187,7 +187,7 @@ def test_a_camera_is_read_from_files_and_fields(tmp_path, folder, out):
         ("{", "camera.json: not a JSON file of camera fields"),
         ("[1]", "holds list, expected camera fields by name"),
         ('{"camera": 5}', "holds int, expected camera fields by name"),
-        ('{"treshold": 1}', "has no field treshold; its fields are sensor_size, path"),
+        ('{"threshold": 1}', "has no field threshold; its fields are sensor_size, path"),
     ],
 )
 def test_a_bad_camera_file_is_named(tmp_path, content, message):
@@ -233,7 +233,7 @@ def test_the_command_ends_badly_when_an_image_is_bad(folder, out):
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        (["-c", "treshold", "1"], "has no field treshold"),
+        (["-c", "threshold", "1"], "has no field threshold"),
         (["-c", "threshold_on", "high"], "threshold_on = 'high': not a number"),
         (["--path", "nowhere.csv"], "nowhere.csv: no such file of a path"),
     ],
