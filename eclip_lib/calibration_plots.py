@@ -65,13 +65,14 @@ def agreement(real: Profile, simulated: Mapping[str, Profile], title: str = "", 
 
 
 @styled
-def map_pairs(real: np.ndarray, simulated: np.ndarray, stills: Sequence[np.ndarray]) -> Figure:
+def map_pairs(real: np.ndarray, simulated: np.ndarray, stills: Sequence[np.ndarray], reference: str = "real") -> Figure:
     """Draw real and simulated count maps of some stills, by saccade and polarity.
 
     Args:
         real: (N, S, 2, H, W) counts.
         simulated: the same of the camera.
         stills: N images.
+        reference: what the real recordings are called; a stand-in for them must not be called real.
     """
     rows, columns = len(stills), 1 + 4 * real.shape[1]
     figure = Picture(figsize=(0.72 * columns + 0.8, 0.72 * rows + 0.8), layout="constrained")
@@ -84,12 +85,15 @@ def map_pairs(real: np.ndarray, simulated: np.ndarray, stills: Sequence[np.ndarr
             counts = np.ma.masked_equal(maps[row, pair // 2, pair % 2], 0)
             drawn = axis.imshow(counts, cmap="cividis_r", vmin=1, vmax=most)
             if row == 0:
-                axis.set_title("sim" if column % 2 else f"real\n{pair // 2 + 1}. {_POLARITY[pair % 2]}", fontsize=7)
+                axis.set_title(
+                    "sim" if column % 2 else f"{reference}\n{pair // 2 + 1}. {_POLARITY[pair % 2]}", fontsize=7
+                )
     for axis in axes.flat:
         outline(axis, GRAY)
     axes[0, 0].set_title("still", fontsize=7)
-    figure.colorbar(drawn, ax=axes, label="events per pixel", shrink=0.7, aspect=20, location="right")
-    figure.suptitle("Count maps by saccade and polarity: real, and simulated of the same still")
+    ticks = MaxNLocator(integer=True)
+    figure.colorbar(drawn, ax=axes, label="events per pixel", shrink=0.7, aspect=20, location="right", ticks=ticks)
+    figure.suptitle(f"Count maps by saccade and polarity: {reference}, and simulated of the same still")
     return figure
 
 

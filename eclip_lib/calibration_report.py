@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from eclip_lib.cache import atomic_path
-from eclip_lib.calibration import Profile, compare, profile
+from eclip_lib.calibration import Profile, camera_table, compare, profile
 from eclip_lib.calibration_sets import caltech_pairs
 from eclip_lib.camera import SaccadeCamera
 from eclip_lib.config import ROOT
@@ -72,6 +72,19 @@ def read_report(path: Path = PUBLISHED) -> dict[str, pd.DataFrame]:
         return {name: pd.DataFrame(rows) for name, rows in json.loads(path.read_text())["tables"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a report of a calibration ({error})") from error
+
+
+def field_table(cameras: Mapping[str, SaccadeCamera]) -> pd.DataFrame:
+    """Return the fields in which cameras differ, as a reader wants them: one row a field, few digits."""
+    rows = [{name: _short(value) for name, value in row.items()} for row in camera_table(cameras)]
+    return pd.DataFrame(rows)
+
+
+def _short(value: object) -> str:
+    """Format a field of a camera; a path as the places it comes to."""
+    if isinstance(value, tuple) and isinstance(value[0], tuple):
+        return "; ".join(f"{ms:.0f} ms {down:+.2f} {right:+.2f}" for ms, down, right in value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def readable(table: pd.DataFrame, reference: str = "real") -> pd.DataFrame:

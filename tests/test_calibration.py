@@ -21,7 +21,7 @@ from eclip_lib.calibration import (
     record_all,
     saccade_maps,
 )
-from eclip_lib.calibration_report import agreement_table, caltech_table, read_report, readable, save_report
+from eclip_lib.calibration_report import agreement_table, caltech_table, field_table, read_report, readable, save_report
 from eclip_lib.calibration_sets import calibration_set, caltech_pairs
 from eclip_lib.camera import SaccadeCamera
 from eclip_lib.events import EVENT_DTYPE, Recording, write_events
@@ -147,6 +147,9 @@ def test_background_is_counted_where_nothing_is_near():
 def test_only_fields_that_differ_are_listed():
     rows = camera_table({"a": CAMERA, "b": replace(CAMERA, lag_us=7.0)})
     assert rows == [{"field": "lag_us", "a": CAMERA.lag_us, "b": 7.0}]
+    moved = replace(CAMERA, path=((0, 1, -2), (50, 0.123, 3)), refractory_us=7)
+    table = field_table({"a": CAMERA, "b": moved}).set_index("field")["b"]
+    assert table.to_dict() == {"path": "0 ms +1.00 -2.00; 50 ms +0.12 +3.00", "refractory_us": "7"}
 
 
 # What it is calibrated on
