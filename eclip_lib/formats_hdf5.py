@@ -2,6 +2,8 @@
 
 file -> columns, and the sensor's size where an attribute tells it.
 
+Chunks packed by Prophesee's ECF are handed on as they are, since the HDF5 library has no filter for it.
+
 The HDF5 library is large and written in C; damaged files have made it crash, loop and fill memory. So the file is
 opened in a process of its own (this module run as a program) with limits on time and memory, which takes 0.3 s.
 """
@@ -16,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from eclip_lib.formats import Decoded, Refused, Size, allowed_bytes, check_inflation
+from eclip_lib.formats_ecf import decode_ecf
 
 _SECONDS, _SECONDS_PER_MB = 30, 1  # for the process; reading takes 0.01 s a megabyte from a disk
 _MEMORY = 768 << 20  # bytes of address space for the libraries themselves
@@ -46,6 +49,9 @@ def read_hdf5(path: Path, repair: bool = False) -> Decoded:
         with np.load(target, allow_pickle=False) as archive:
             content = dict(archive)
     size = content.pop("sensor_size").tolist()
+    if "ecf" in content:
+        chunks = np.split(content["ecf"], np.cumsum(content["ecf_sizes"])[:-1])
+        content = decode_ecf(chunks, content["ecf_counts"].tolist())
     return Decoded(content, tuple(size) or None)
 
 
@@ -136,14 +142,13 @@ def _checked_bytes(dataset) -> int:
         raise Refused(f"{dataset.name} keeps its data in another file; join them with h5repack")
     if dataset.ndim != 1 or dataset.dtype.hasobject:
         raise Refused(f"{dataset.name} is {dataset.dtype}{list(dataset.shape)}; expected 1-D numbers")
-    for number in _filters(dataset):
+    for number in [] if _is_ecf(dataset) else _filters(dataset):
         if not h5py.h5z.filter_avail(number):
             import hdf5plugin  # noqa: F401  (registers the usual filters)
         if not h5py.h5z.filter_avail(number):
-            name = "Prophesee's ECF" if number == _ECF else f"HDF5 filter {number}"
             raise Refused(
-                f"{dataset.name} is packed by {name}, which is not installed; put its plugin on HDF5_PLUGIN_PATH, or "
-                "convert the file (Prophesee's to .raw or .dat) with the maker's tools"
+                f"{dataset.name} is packed by HDF5 filter {number}, which is not installed; put its plugin on "
+                "HDF5_PLUGIN_PATH, or convert the file with the maker's tools"
             )
     return dataset.size * dataset.dtype.itemsize
 
@@ -154,8 +159,29 @@ def _filters(dataset) -> list[int]:
     return [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
 
 
+def _is_ecf(dataset) -> bool:
+    """Return whether Prophesee's compression, and nothing else, packs a dataset of events."""
+    return dataset.dtype.names is not None and _filters(dataset) == [_ECF]
+
+
+def _ecf_chunks(dataset) -> dict[str, np.ndarray]:
+    """Return the packed chunks of a dataset, joined, their sizes in bytes, and how many events of each count."""
+    (length,), found, counts = dataset.chunks, [], []
+    for start in range(0, len(dataset), length):
+        mask, packed = dataset.id.read_direct_chunk((start,))
+        if mask:
+            raise Refused(f"{dataset.name} has a chunk at event {start} that is not packed as the others are")
+        found.append(np.frombuffer(packed, np.uint8))
+        counts.append(min(length, len(dataset) - start))
+    joined = np.concatenate(found) if found else np.empty(0, np.uint8)
+    sizes = np.array([len(chunk) for chunk in found], np.int64)
+    return {"ecf": joined, "ecf_sizes": sizes, "ecf_counts": np.array(counts, np.int64)}
+
+
 def _content(columns: dict[str, tuple], seconds: bool, file) -> dict[str, np.ndarray]:
-    """Read the columns; times become microseconds."""
+    """Read the columns, times in microseconds; of a dataset packed by ECF its chunks."""
+    if _is_ecf(columns["x"][0]):
+        return _ecf_chunks(columns["x"][0])
     whole = {dataset: dataset[()] for dataset in {column[0] for column in columns.values()}}
     content = {name: whole[dataset][field] if field else whole[dataset] for name, (dataset, field) in columns.items()}
     t = content["t"]

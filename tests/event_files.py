@@ -4,6 +4,7 @@ And what the tests of the formats share: sample events, and reading them back.
 """
 
 import io
+import itertools
 import struct
 
 import numpy as np
@@ -233,6 +234,85 @@ _HDF5_LAYOUTS = {
     "flat": lambda events: {name: events[name] for name in "xytp"},
     "seconds": lambda events: {f"events/{name}s": events[name] / (1e6 if name == "t" else 1) for name in "xytp"},
 }
+
+
+def ecf(events, layout="runs"):
+    """Return a chunk in Prophesee's compression; layouts: runs, x_p, all (what is packed by four events)."""
+    flag = {"runs": 0, "x_p": 1, "all": 2}[layout]
+    t = np.maximum.accumulate(events["t"]).tolist()  # the format has no step back in time, and 11 bits for x and y
+    out = [struct.pack("<Iq", len(events) << 2 | flag, t[0]), _ecf_times(t)]
+    x, y, p = ((events[name] & 0x7FF).tolist() for name in "xyp")
+    if layout == "all":
+        return b"".join([*out, _quads([b << 12 | a << 1 | c for a, b, c in zip(x, y, p, strict=True)], 24)])
+    out += [struct.pack("<H", v << 5 | n) if n < 31 else struct.pack("<HH", v << 5 | 31, n) for v, n in _runs(y)]
+    if layout == "x_p":
+        return b"".join([*out, _quads([a << 1 | c for a, c in zip(x, p, strict=True)], 12)])
+    at = 0
+    while at < len(x):
+        base, mask = x[at], 0
+        at += 1
+        for step in range(1, 6):
+            if at < len(x) and x[at] == base + step:
+                mask, at = mask | 1 << (5 - step), at + 1
+        out.append(struct.pack("<H", base << 5 | mask))
+    out += [struct.pack("<B", v << 7 | n) if n < 127 else struct.pack("<BH", v << 7 | 127, n) for v, n in _runs(p)]
+    return b"".join(out)
+
+
+def _ecf_times(times):
+    """Return the times as steps and counts."""
+    out, now = [], times[0]
+    for t, n in _runs(times):
+        step, now = t - now, t
+        if step >= 15:
+            while step:
+                out.append(struct.pack("<B", 0xF0 | step & 15))
+                step >>= 4
+        out.append(struct.pack("<B", step << 4 | n) if n < 15 else struct.pack("<BH", step << 4 | 15, n))
+    return b"".join(out)
+
+
+def _runs(values):
+    """Return (value, how often) of neighbors that are equal."""
+    return [(int(value), len(list(group))) for value, group in itertools.groupby(values)]
+
+
+def _quads(values, bits):
+    """Return numbers of so many bits, four in three words of 16 or 32 bits."""
+    word = bits * 4 // 3
+    out = []
+    for start in range(0, len(values), 4):
+        four = [*values[start : start + 4], 0, 0, 0][:4]
+        whole = sum(value << bits * (3 - place) for place, value in enumerate(four))  # most significant first
+        out += [_quad_word(whole, bits, word, place) for place in range(3)]
+    return np.array(out, "<u2" if word == 16 else "<u4").tobytes()
+
+
+def _quad_word(whole, bits, word, place):
+    """Return one of the three words: what is left of one number, above, then the lowest bits of the next."""
+    numbers = [whole >> bits * (3 - i) & ((1 << bits) - 1) for i in range(4)]
+    low = (place + 1) * (word - bits)  # bits of the next number that fit in
+    return (numbers[place] >> place * (word - bits)) << low | numbers[place + 1] & ((1 << low) - 1)
+
+
+def hdf5_ecf(events, layout="runs", chunk=300, size=(720, 1280)):
+    """Return an HDF5 file as Metavision writes it: CD/events, packed by ECF; the last chunk is filled up."""
+    import h5py
+
+    file = io.BytesIO()
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk((chunk,))
+    plist.set_filter(0x8ECF, h5py.h5z.FLAG_OPTIONAL, ())
+    with h5py.File(file, "w") as h5:
+        h5.attrs["geometry"] = f"{size[1]}x{size[0]}"
+        kind = h5py.h5t.py_create(_compound(events[:0])["CD/events"].dtype)
+        space = h5py.h5s.create_simple((len(events),), (h5py.h5s.UNLIMITED,))
+        dataset = h5py.h5d.create(h5.create_group("CD").id, b"events", kind, space, plist)
+        for start in range(0, len(events), chunk):
+            part = events[start : start + chunk]
+            part = np.concatenate([part, part[-1:].repeat(chunk - len(part))])
+            dataset.write_direct_chunk((start,), ecf(part, layout))
+    return file.getvalue()
 
 
 # What the tests of the formats share

@@ -160,6 +160,16 @@ def test_evlib_reads_the_same(data_folder, tmp_path, name):
         assert np.array_equal(recording.events[field], other[field]), field
 
 
+@pytest.mark.parametrize("layout", ["runs", "x_p", "all"])
+def test_evlib_reads_the_same_ecf(tmp_path, layout):
+    events = event_files.hd_events()[:300]
+    path = tmp_path / "a.hdf5"  # of whole chunks: evlib refuses the filling of the last one, which HDF5 always writes
+    path.write_bytes(event_files.hdf5_ecf(events, layout, chunk=100))
+    recording, other = read_events(path), evlib_columns(path)
+    for field in "xytp":
+        assert np.array_equal(recording.events[field], other[field]), field
+
+
 @pytest.mark.data
 def test_aedat4_sample(data_folder):
     recording = read_events(data_folder / "formats" / "davis346.aedat4")

@@ -134,17 +134,18 @@ def test_hdf5_that_declares_more_than_it_may_inflate_to_is_refused(tmp_path):
         read_events(tmp_path / "a.h5", (4, 4))
 
 
-@pytest.mark.parametrize(("number", "name"), [(0x8ECF, "Prophesee's ECF"), (12345, "HDF5 filter 12345")])
-def test_hdf5_packed_by_an_unknown_filter_says_which(tmp_path, number, name):
+def test_hdf5_packed_by_an_unknown_filter_says_which(tmp_path):
     import h5py
 
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_chunk((3,))
-    plist.set_filter(number, h5py.h5z.FLAG_OPTIONAL, ())
+    plist.set_filter(12345, h5py.h5z.FLAG_OPTIONAL, ())
     with h5py.File(tmp_path / "a.h5", "w") as file:
         space, kind = h5py.h5s.create_simple((3,)), h5py.h5t.py_create(np.dtype([(n, "i8") for n in "xypt"]))
         h5py.h5d.create(file.create_group("CD").id, b"events", kind, space, plist)
-    with pytest.raises(ValueError, match=rf"/CD/events is packed by {name}, which is not installed; put its plugin on"):
+    with pytest.raises(
+        ValueError, match="/CD/events is packed by HDF5 filter 12345, which is not installed; put its plugin on"
+    ):
         read_events(tmp_path / "a.h5", (4, 4))
 
 

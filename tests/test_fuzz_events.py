@@ -65,6 +65,7 @@ FORMATS = {  # suffix, how a file is made of events
 }
 HDF5 = {
     "hdf5-prophesee": (".h5", lambda events: event_files.hdf5(events, "prophesee", SENSOR, compression="gzip")),
+    "hdf5-ecf": (".hdf5", lambda events: event_files.hdf5_ecf(events, size=SENSOR)),
     "hdf5-dsec": (".h5", lambda events: event_files.hdf5(events, "dsec", compression="lzf")),
     "hdf5-flat": (".hdf5", lambda events: event_files.hdf5(events, "flat", SENSOR)),
 }

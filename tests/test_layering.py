@@ -14,7 +14,7 @@ PACKAGE = "eclip_lib"
 LEVELS = [
     {"config", "formats", "losses", "metrics", "parameters", "gaze", "stills"},
     {"event_array"},
-    {"formats_aedat4", "formats_atis", "formats_hdf5", "formats_numpy", "formats_prophesee"},
+    {"formats_aedat4", "formats_atis", "formats_ecf", "formats_hdf5", "formats_numpy", "formats_prophesee"},
     {"events"},
     {
         "windows",
@@ -46,6 +46,7 @@ SIBLINGS = {  # importer, imported: files of one row of the design
     ("ecm", "colors"),
     ("ecm", "resize"),
     ("camera", "pixels"),
+    ("formats_hdf5", "formats_ecf"),
 }
 FILE_LINES, FUNCTION_LINES = 400, 50
 FILES = sorted(path for path in (ROOT / PACKAGE).glob("*.py") if path.name != "__init__.py")
