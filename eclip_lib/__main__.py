@@ -74,7 +74,7 @@ def run_command(notebook: Path, given: tuple[tuple[str, str], ...], listing: boo
 @main.command("record")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the recordings.")
-@click.option("--sensor", type=(int, int), metavar="HEIGHT WIDTH", help="Pixels of the sensor.")
+@click.option("--sensor", type=(int, int), metavar="HEIGHT WIDTH", help="Pixels of the sensor.  [default: 96 96]")
 @click.option("--format", "suffix", type=click.Choice(["npz", "bin"]), default="npz", show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws other sensors of the same make.")
 @click.option(
@@ -109,13 +109,18 @@ def record_command(
     from eclip_lib.record_folder import read_camera, record_folder
 
     fields = dict(given) | ({"sensor_size": sensor} if sensor else {})
-    done = record_folder(folder, out, read_camera(camera_file, path_file, fields), f".{suffix}", seed)
+    try:
+        done = record_folder(folder, out, read_camera(camera_file, path_file, fields), f".{suffix}", seed)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped; what is recorded is kept in {out}, the same call goes on from there"
+        ) from None
     failed = [item for item in done if item.problem]
     events = [item.events for item in done if not item.problem]
     for item in failed:
         click.echo(f"not recorded: {item.still}: {item.problem}", err=True)
     median = f", median {sorted(events)[len(events) // 2]:,} events" if events else ""
-    click.echo(f"{len(events)} simulated recordings in {out}{median}")
+    click.echo(f"{len(events)} simulated {'recording' if len(events) == 1 else 'recordings'} in {out}{median}")
     if failed:
         raise click.ClickException(f"{len(failed)} of {len(done)} images could not be recorded; the others are there")
 

@@ -139,7 +139,16 @@ def compare(real: Profile, simulated: Profile) -> dict[str, float]:
     - `rate_error`: area between the two curves of event rate, over the area under the real one.
     - `gap_error`: total variation distance between the distributions of times between a pixel's events, 0 to 1.
     - `correlation`: mean over recordings, saccades and polarities of the correlation of the two count maps.
+
+    Raises:
+        ValueError: other numbers of recordings, sensors or saccades on the two sides, or rates of another length.
     """
+    for name, a, b in (("maps", real.maps, simulated.maps), ("rate", real.rate, simulated.rate)):
+        if a.shape != b.shape:
+            raise ValueError(
+                f"{name} of shape {a.shape} against {b.shape}: compare recordings of the same stills, sensor and "
+                "duration (for N-MNIST: N_MNIST_CAMERA)"
+            )
     return {
         "event_ratio": float(np.median(simulated.events) / np.median(real.events)),
         "count_error": float(np.abs(np.log(simulated.events / real.events)).mean()),

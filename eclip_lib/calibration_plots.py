@@ -145,6 +145,6 @@ def _correlations(axis: Axes, real: Profile, simulated: Mapping[str, Profile], c
             boxprops={"facecolor": colors[name], "alpha": 0.4}, medianprops={"color": "black"}, manage_ticks=False,
         )  # fmt: skip
     axis.axhline(0.5, color=VERMILION, linestyle="--", linewidth=1)
-    axis.annotate("goal of the mean", (len(names) - 0.5, 0.5), ha="right", va="top", color=VERMILION, fontsize=8)
+    axis.annotate("dashed: goal of the mean", (0.02, 0.02), xycoords="axes fraction", color=VERMILION, fontsize=8)
     axis.set(title="Correlation of count maps", xlabel="saccade and polarity", ylim=(min(0, axis.get_ylim()[0]), 1))
     axis.set_xticks(range(len(names)), names, rotation=45, fontsize=7)

@@ -191,7 +191,8 @@ def _n_mnist_table(root: Path, fold: int | None) -> pd.DataFrame:
         missing = [file for file in table.file if not (root / file).is_file()]
         if missing:
             raise FileNotFoundError(
-                f"{len(missing)} recordings of the folds are not in {root}, the first is {missing[0]}"
+                f"{len(missing)} recordings of the folds are not in {root}, the first is {missing[0]}; root must be "
+                "the folder that holds Train/<digit>/<nnnnn>.bin"
             )
         table["part"] = np.where(table.fold == fold, "test", "train")
     parts = table.file.str.split("/")

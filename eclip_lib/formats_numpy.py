@@ -109,7 +109,8 @@ def read_npz(path: Path, repair: bool = False) -> Decoded:
     if not content:
         raise ValueError(
             f"its keys are {', '.join(members) or '(none)'}; expected event_data (N-ImageNet) "
-            f"or {', '.join(sorted(_COMPACT_KEYS))} (write_events)"
+            f"or {', '.join(sorted(_COMPACT_KEYS))} (write_events); of columns of your own make a recording with "
+            "Recording(events, (height, width)) and write it with write_events"
         )
     arrays = {key: _array(data) for key, data in content.items()}
     return _n_imagenet(arrays["event_data"]) if "event_data" in arrays else _compact(arrays)

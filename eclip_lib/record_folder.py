@@ -18,6 +18,7 @@ import pandas as pd
 from eclip_lib.cache import atomic_path, parallel_map
 from eclip_lib.camera import VERSION, SaccadeCamera
 from eclip_lib.events import read_events, write_events
+from eclip_lib.gaze import GazePath, as_path
 from eclip_lib.stills import find_stills, read_still
 
 FORMATS = (".npz", ".bin")
@@ -88,14 +89,18 @@ def _read_json(file: Path) -> dict:
     return fields
 
 
-def _read_path(file: Path) -> list[list[float]]:
+def _read_path(file: Path) -> GazePath:
     """Read a path from the columns ms, down, right."""
     if not file.is_file():
         raise FileNotFoundError(f"{file}: no such file of a path; expected a CSV with the columns ms,down,right")
     try:
-        return pd.read_csv(file)[["ms", "down", "right"]].astype(float).to_numpy().tolist()
+        rows = pd.read_csv(file)[["ms", "down", "right"]].astype(float).to_numpy().tolist()
     except (KeyError, ValueError, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: not a CSV with the numeric columns ms,down,right ({error})") from error
+    try:
+        return as_path(rows)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
 
 
 def _value(name: str, text: str) -> object:

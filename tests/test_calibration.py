@@ -23,7 +23,7 @@ from eclip_lib.calibration import (
 )
 from eclip_lib.calibration_report import agreement_table, caltech_table, field_table, read_report, readable, save_report
 from eclip_lib.calibration_sets import calibration_set, caltech_pairs
-from eclip_lib.camera import SaccadeCamera
+from eclip_lib.camera import N_MNIST_CAMERA, SaccadeCamera
 from eclip_lib.events import EVENT_DTYPE, Recording, write_events
 
 CAMERA = replace(N_MNIST_START, sensor_size=(24, 24), margin_px=2.0)
@@ -102,6 +102,14 @@ def test_recordings_of_several_sensors_are_refused():
         profile([recording((0, 0, 0, 1)), recording((0, 0, 0, 1), size=(3, 3))], 300)
     with pytest.raises(ValueError, match="0 recordings"):
         profile([], 300)
+
+
+def test_profiles_of_other_sensors_and_durations_are_not_compared(recordings):
+    real = profile(recordings, 310)
+    with pytest.raises(ValueError, match=r"maps of shape \(8, 3, 2, 24, 24\) against \(7, "):
+        compare(real, profile(recordings[:7], 310))
+    with pytest.raises(ValueError, match=r"rate of shape \(2, 62\) against \(2, 60\)"):
+        compare(real, profile(recordings, 300))
 
 
 # The fit
@@ -187,8 +195,7 @@ def test_n_mnist_is_paired_with_its_own_stills(data_folder):
 def test_the_defaults_reach_the_goals_on_recordings_that_did_not_fit_them(data_folder):
     pairs = calibration_set(str(data_folder / "n-mnist"))
     stills, recordings = pairs.pairs(pairs.held_out)
-    camera = SaccadeCamera(sensor_size=(34, 34), margin_px=3.0)
-    told = compare(profile(recordings, 310), profile(record_all(camera, stills), 310))
+    told = compare(profile(recordings, 310), profile(record_all(N_MNIST_CAMERA, stills), 310))
     assert abs(told["event_ratio"] - 1) < 0.15
     assert abs(told["on_share_error"]) < 0.03
     assert told["correlation"] > 0.5

@@ -250,6 +250,29 @@ def test_a_path_and_an_upload_are_opened(explorer, tmp_path, recording):
     assert explorer.sources.upload.value == ()
 
 
+def test_a_path_is_opened_when_it_is_entered_and_again_with_its_still(explorer, tmp_path, recording):
+    write_events(tmp_path / "a.npz", recording)
+    Image.new("L", (8, 6), 200).save(tmp_path / "still.png")
+    explorer.sources.path.value = str(tmp_path / "a.npz")
+    assert len(explorer.sample.recording) == 1000
+    assert explorer.sample.still is None
+    explorer.sources.still.value = str(tmp_path / "still.png")
+    assert explorer.sample.still.shape == (6, 8, 3)
+    explorer.sources.path.value = ""
+    assert len(explorer.sample.recording) == 1000
+
+
+def test_advice_is_given_in_words_of_the_widget(explorer, tmp_path, recording):
+    write_events(tmp_path / "a.bin", recording)
+    explorer.sources.path.value = str(tmp_path / "a.bin")
+    assert "fill in the sensor&#x27;s height and width" in explorer.message.value
+    explorer.sources.height.value = explorer.sources.width.value = 99
+    write_events(tmp_path / "a.npz", recording)
+    explorer.sources.path.value = str(tmp_path / "a.npz")
+    assert "set the sensor&#x27;s height and width to 0" in explorer.message.value
+    assert "sensor_size=" not in explorer.message.value
+
+
 def test_bad_events_are_dropped_on_request(explorer, tmp_path, recording):
     write_events(tmp_path / "wide.bin", recording)
     explorer.sources.path.value = str(tmp_path / "wide.bin")

@@ -197,6 +197,9 @@ def test_a_bad_camera_file_is_named(tmp_path, content, message):
     (tmp_path / "path.csv").write_text("ms,up\n0,1\n")
     with pytest.raises(ValueError, match=r"path\.csv: not a CSV with the numeric columns ms,down,right"):
         read_camera(None, tmp_path / "path.csv", {})
+    (tmp_path / "path.csv").write_text("ms,down,right\n5,0,0\n1,2,3\n")
+    with pytest.raises(ValueError, match=r"path\.csv: path with times \[5.0, 1.0\] ms"):
+        read_camera(None, tmp_path / "path.csv", {})
 
 
 def test_a_place_that_is_no_folder_and_a_damaged_note_are_named(folder, out):
@@ -228,6 +231,16 @@ def test_the_command_ends_badly_when_an_image_is_bad(folder, out):
     assert done.exit_code == 1
     assert "not recorded: cat/broken.png" in done.output and "1 of 5 images" in done.output
     assert "Traceback" not in done.output
+
+
+def test_an_interrupted_command_says_how_to_go_on(folder, out, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SaccadeCamera, "record", stopped)
+    done = CliRunner().invoke(main, ["record", str(folder), "--out", str(out)])
+    assert done.exit_code == 130
+    assert "what is recorded is kept in" in done.output and "the same call goes on" in done.output
 
 
 @pytest.mark.parametrize(
