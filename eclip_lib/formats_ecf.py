@@ -66,8 +66,8 @@ def _decode_chunk(raw: np.ndarray, number: int) -> dict[str, np.ndarray]:
     if flags & _ALL_PACKED:
         at = _unpack_all(raw, at, x, y, p)
     else:
-        at = _rows(raw, at, y)
-        at = _unpack_x_p(raw, at, x, p) if flags & _X_P_PACKED else _polarities(raw, _columns(raw, at, x), p)
+        at = _runs(raw, at, 2, 5, y)
+        at = _unpack_x_p(raw, at, x, p) if flags & _X_P_PACKED else _runs(raw, _columns(raw, at, x), 1, 7, p)
     if at < 0:
         raise Refused(f"damaged: ECF chunk {number} ends or overflows at byte {-at} of {len(raw)}; fetch it again")
     return {"x": x, "y": y, "t": t, "p": p}
@@ -79,7 +79,7 @@ def _decode_chunk(raw: np.ndarray, number: int) -> dict[str, np.ndarray]:
 
 @njit(cache=True)
 @no_type_check  # here and below: numba compiles the function itself, not a type checker's wrapper
-def _long_count(raw, at):
+def _two_bytes(raw, at):
     """Return the 16 bits at a byte, -1 beyond the end."""
     return np.int64(raw[at]) | np.int64(raw[at + 1]) << 8 if at + 1 < len(raw) else np.int64(-1)
 
@@ -103,7 +103,7 @@ def _times(raw, at, first, t):
         now += long_step + np.uint64(step)
         long_step, shift = np.uint64(0), np.uint64(0)
         if count == 15:
-            count = _long_count(raw, at)
+            count = _two_bytes(raw, at)
             at += 2
         if count < 0 or count > len(t) - i:
             return -at
@@ -114,21 +114,21 @@ def _times(raw, at, first, t):
 
 @njit(cache=True)
 @no_type_check
-def _rows(raw, at, y):
-    """Read the rows."""
-    i = 0
-    while i < len(y) and at >= 0:
-        word = _long_count(raw, at)
-        if word < 0:
+def _runs(raw, at, size, bits, values):
+    """Read rows or polarities: words of so many bytes, a value above so many bits of count."""
+    i, full = 0, (1 << bits) - 1
+    while i < len(values) and at >= 0:
+        if at + size > len(raw):
             return -at
-        count = word & 31
-        at += 2
-        if count == 31:
-            count = _long_count(raw, at)
+        word = np.int64(raw[at]) if size == 1 else _two_bytes(raw, at)
+        at += size
+        count = word & full
+        if count == full:
+            count = _two_bytes(raw, at)
             at += 2
-        if count < 0 or count > len(y) - i:
+        if count < 0 or count > len(values) - i:
             return -at
-        y[i : i + count] = word >> 5
+        values[i : i + count] = word >> bits
         i += count
     return at
 
@@ -139,7 +139,7 @@ def _columns(raw, at, x):
     """Read the columns, with the neighbors to the right that follow; those beyond the last event are filling."""
     i = 0
     while i < len(x) and at >= 0:
-        word = _long_count(raw, at)
+        word = _two_bytes(raw, at)
         if word < 0:
             return -at
         at += 2
@@ -149,26 +149,6 @@ def _columns(raw, at, x):
             if word >> (5 - step) & 1 and i < len(x):
                 x[i] = (word >> 5) + step
                 i += 1
-    return at
-
-
-@njit(cache=True)
-@no_type_check
-def _polarities(raw, at, p):
-    """Read the polarities."""
-    i = 0
-    while i < len(p) and at >= 0:
-        if at >= len(raw):
-            return -at
-        count, value = np.int64(raw[at] & 127), raw[at] >> 7
-        at += 1
-        if count == 127:
-            count = _long_count(raw, at)
-            at += 2
-        if count < 0 or count > len(p) - i:
-            return -at
-        p[i : i + count] = value
-        i += count
     return at
 
 
