@@ -25,6 +25,7 @@ from eclip_lib.calibration_report import agreement_table, caltech_table, field_t
 from eclip_lib.calibration_sets import calibration_set, caltech_pairs
 from eclip_lib.camera import N_MNIST_CAMERA, SaccadeCamera
 from eclip_lib.events import EVENT_DTYPE, Recording, write_events
+from tests.figures import assert_fits_in_a_notebook
 
 CAMERA = replace(N_MNIST_START, sensor_size=(24, 24), margin_px=2.0)
 
@@ -257,5 +258,5 @@ def test_figures_have_titles_and_legends_and_fit_in_a_notebook(stills, recording
         calibration_plots.fit_curve([{"sweep": 1, "mismatch": 1.0, "correlation": 0.2}]),
     ]
     for picture in pictures:
-        assert picture.get_suptitle() and len(picture._repr_png_()) < 100_000
+        assert_fits_in_a_notebook(picture)
     assert [text.get_text() for text in pictures[0].legends[0].get_texts()] == ["real", "start", "fitted"]

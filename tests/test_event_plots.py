@@ -1,7 +1,5 @@
 """Figures of recordings: labeled, self-contained, small; and the committed picture can be made again."""
 
-from io import BytesIO
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,8 +9,7 @@ from eclip_lib.config import ROOT, FrameConfig
 from eclip_lib.events import EVENT_DTYPE, Recording
 from eclip_lib.samples import file_sample
 from eclip_lib.traps import telling_window
-
-LARGEST = 100_000  # bytes of a figure kept in a notebook
+from tests.figures import LARGEST, assert_fits_in_a_notebook, assert_the_same_each_time, texts
 
 
 @pytest.fixture
@@ -76,22 +73,12 @@ def figure(request, rng):
     return request.param(rng)
 
 
-def texts(figure) -> str:
-    """Return all that is written in a figure, once it is drawn."""
-    figure.draw_without_rendering()
-    return "\n".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
-
-
 def test_a_figure_has_a_title_and_fits_in_a_notebook(figure):
-    png = figure._repr_png_()
-    assert figure.get_suptitle()
-    assert len(png) <= LARGEST
-    assert max(Image.open(BytesIO(png)).size) <= 1000
+    assert_fits_in_a_notebook(figure)
 
 
-def test_a_figure_is_the_same_each_time(figure, request, rng):
-    again = request.node.callspec.params["figure"](np.random.default_rng(0))
-    assert figure._repr_png_() == again._repr_png_()
+def test_a_figure_is_the_same_each_time(figure, request):
+    assert_the_same_each_time(figure, request.node.callspec.params["figure"])
 
 
 def test_a_figure_full_of_colors_is_made_to_fit(rng):

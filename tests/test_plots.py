@@ -3,17 +3,15 @@
 import re
 import subprocess
 import sys
-from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from eclip_lib import plots
 from eclip_lib.config import ROOT
+from tests.figures import assert_fits_in_a_notebook, assert_the_same_each_time, texts
 
-LARGEST = 100_000  # bytes of a figure kept in a notebook
 WORDS = ("accordion", "wheelchair", "sea horse", "Faces easy", "a very long class name that never ends")
 
 
@@ -103,22 +101,12 @@ def figure(request, rng):
     return request.param(rng)
 
 
-def texts(figure) -> str:
-    """Return all that is written in a figure, once it is drawn."""
-    figure.draw_without_rendering()
-    return "\n".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
-
-
 def test_a_figure_has_a_title_and_fits_in_a_notebook(figure):
-    png = figure._repr_png_()
-    assert figure.get_suptitle()
-    assert len(png) <= LARGEST
-    assert max(Image.open(BytesIO(png)).size) <= 1000
+    assert_fits_in_a_notebook(figure)
 
 
-def test_a_figure_is_the_same_each_time(figure, request, rng):
-    again = request.node.callspec.params["figure"](np.random.default_rng(0))
-    assert figure._repr_png_() == again._repr_png_()
+def test_a_figure_is_the_same_each_time(figure, request):
+    assert_the_same_each_time(figure, request.node.callspec.params["figure"])
 
 
 @pytest.mark.parametrize("make", CURVES, ids=lambda make: make.__name__[2:])
