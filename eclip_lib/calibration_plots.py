@@ -75,7 +75,7 @@ def map_pairs(real: np.ndarray, simulated: np.ndarray, stills: Sequence[np.ndarr
         reference: what the real recordings are called; a stand-in for them must not be called real.
     """
     rows, columns = len(stills), 1 + 4 * real.shape[1]
-    figure = Picture(figsize=(0.72 * columns + 0.8, 0.72 * rows + 0.8), layout="constrained")
+    figure = Picture(figsize=(0.7 * columns + 0.8, 0.7 * rows + 0.8), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     most = max(1, int(np.percentile(real[real > 0], 99))) if real.any() else 1
     for row, still in enumerate(stills):
