@@ -11,6 +11,7 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from eclip_lib.config import ModelConfig
 
@@ -92,6 +93,14 @@ def attend(
     return attn.out_proj(rearrange(mixed, "b h n d -> b n (h d)"))
 
 
+def run_block(
+    block: ResidualAttentionBlock, prompts: BlockPrompts, x: Float[Tensor, "BT N D"], valid: Bool[Tensor, "B T"]
+) -> Float[Tensor, "BT N D"]:
+    """Run one CLIP block with its prompts; they are gone afterwards."""
+    x = x + block.ls_1(attend(block, x, prompts(x, valid), prompts.gate))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))
+
+
 class EventEncoder(nn.Module):
     """A second copy of CLIP's image tower, taught to read sequences of event frames.
 
@@ -111,6 +120,7 @@ class EventEncoder(nn.Module):
             start = torch.zeros(frames, width) if cfg.additions == "gated" else 0.02 * torch.randn(frames, width)
             self.time_embedding = nn.Parameter(start)
         self.prompts = nn.ModuleList(BlockPrompts(cfg, width, heads, patch) for _ in blocks)
+        self.recompute = cfg.gradient_checkpointing
 
     def forward(self, frames: Float[Tensor, "B T 3 S S"], valid: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         """Encode normalised frames to the mean over valid frames of the projected class tokens (not normalised).
@@ -122,8 +132,10 @@ class EventEncoder(nn.Module):
             raise ValueError(f"sample {int((~valid.any(1)).nonzero()[0])} of the batch has no valid frame")
         x = self._embed(frames)
         for block, prompts in zip(self.visual.transformer.resblocks, self.prompts, strict=True):
-            x = x + block.ls_1(attend(block, x, prompts(x, valid), prompts.gate))
-            x = x + block.ls_2(block.mlp(block.ln_2(x)))
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(run_block, block, prompts, x, valid, use_reentrant=False)
+            else:
+                x = run_block(block, prompts, x, valid)
         features = self.visual.ln_post(x[:, 0]) @ self.visual.proj
         features = rearrange(features, "(b t) d -> b t d", b=len(valid))
         weight = valid.float()[..., None]

@@ -3,12 +3,27 @@
 unit embeddings and labels -> each term and their weighted total.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from eclip_lib.config import LossConfig
+
+
+def cosine_logits(
+    a: Float[Tensor, "R D"], b: Float[Tensor, "C D"] | Float[Tensor, "R C D"], scale: float | Tensor
+) -> Float[Tensor, "R C"]:
+    """Scale the cosines of unit embeddings, in float32 also under autocast.
+
+    With `b` of three dimensions, row i of `a` meets the C rows of `b[i]`. Our choice of precision: at a scale of 100
+    the 8 bits of bfloat16 would round the logits to steps of a half.
+    """
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = a.float(), b.float()
+        return scale * (a @ b.t() if b.ndim == 2 else torch.einsum("rd,rcd->rc", a, b))
 
 
 def cross_entropy(logits: Float[Tensor, "R C"], positive: Bool[Tensor, "R C"]) -> Float[Tensor, ""]:
@@ -41,7 +56,7 @@ def info_nce(
     """
     own = torch.eye(len(a), dtype=torch.bool, device=a.device)
     positive = own if labels is None else labels[:, None] == labels[None]
-    return symmetric_cross_entropy(scale * a @ b.t(), positive)
+    return symmetric_cross_entropy(cosine_logits(a, b, scale), positive)
 
 
 def query_conditioned(
@@ -63,7 +78,7 @@ def query_conditioned(
 
     Source: our choice (recipe `workbench`).
     """
-    logits = scale * torch.einsum("bd,bkd->bk", event_emb, text_emb)
+    logits = cosine_logits(event_emb, text_emb, scale)
     classes = torch.arange(text_emb.shape[1], device=index.device)
     return symmetric_cross_entropy(logits, index[:, None] == classes[None])
 
@@ -76,8 +91,12 @@ def htca(
     labels: Int[Tensor, " B"],
     cfg: LossConfig,
     scale: float | Tensor = 100.0,
+    text_pairs: Sequence[tuple[Tensor, Tensor]] = (),
 ) -> dict[str, Tensor]:
-    """Sum the three terms of hierarchical triple contrastive alignment (HTCA).
+    """Sum the three terms of hierarchical triple contrastive alignment (HTCA), and EventBind's MSE.
+
+    The text-text term reaches the event tower only through the content prompt: neither of its sides holds the event
+    embedding itself, so without content prompts from events it trains nothing but the text prompts.
 
     Args:
         event_emb: unit event embeddings f^e.
@@ -88,11 +107,16 @@ def htca(
         labels: class of each sample.
         cfg: weights of the terms, and which pairs are positives.
         scale: factor of the cosines, unless `cfg.scale` sets it.
+        text_pairs: handcrafted and learnable unit text embeddings of equal shape, a pair for each modality m that
+            conditions them; the MSE is the mean over the pairs.
 
     Returns:
-        The unweighted terms `event_image`, `event_text`, `text_text` that have a weight, and their weighted `total`.
+        The unweighted terms `event_image`, `event_text`, `text_text`, `text_mse` that have a weight, and their weighted
+        `total`.
 
     Source: E-CLIP, HTCA: L = L(f^i, f^e) + L(f^e, f^{t,e}) + L(f^{t,i}, f^{t,e}); there is no image-text term.
+    EventBind adds MSE(f^{t,m}_l, f^{t,m}_h); its code compares event- and image-conditioned text instead, which we
+    do not follow.
     """
     scale = scale if cfg.scale is None else cfg.scale
     shared = labels if cfg.targets == "label" else None
@@ -110,6 +134,8 @@ def htca(
         )
     if cfg.text_text and image_text_emb is not None:
         terms["text_text"] = info_nce(image_text_emb, own_text, scale, shared)
+    if cfg.text_mse and text_pairs:
+        terms["text_mse"] = sum(F.mse_loss(learned, fixed) for fixed, learned in text_pairs) / len(text_pairs)
     if not terms:
         raise ValueError("htca: no term is left; the stills are missing and the event-text weight is 0")
     terms["total"] = sum(getattr(cfg, name) * value for name, value in terms.items())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from eclip_lib.backbone import normalize_images
 from eclip_lib.config import ModelConfig
 from eclip_lib.event_encoder import EventEncoder
+from eclip_lib.losses import cosine_logits
 from eclip_lib.prompts import HybridPrompts
 
 
@@ -80,6 +81,12 @@ class EClip(nn.Module):
         """Embed for each sample only the classes it names, as indices into `class_names`, at unit length."""
         return self.prompts(self.clip, class_names, content_emb, classes)
 
+    def encode_class_branches(
+        self, class_names: Sequence[str], classes: Int[Tensor, "B U"], content_emb: Float[Tensor, "B D"] | None
+    ) -> tuple[Float[Tensor, "B U D"], ...]:
+        """Embed as `encode_class_text`, each kind of text apart (handcrafted, learnable), for EventBind's MSE."""
+        return self.prompts.branches(self.clip, class_names, content_emb, classes)
+
     def classify(
         self, frames: Float[Tensor, "B T 3 S S"], valid: Bool[Tensor, "B T"], class_names: Sequence[str]
     ) -> Float[Tensor, "B K"]:
@@ -93,7 +100,7 @@ class EClip(nn.Module):
         """Score every class for event embeddings, as `classify` does for frames."""
         content = event_emb if self.cfg.content_prompts in ("event", "both") else None
         text_emb = self.prompts(self.clip, class_names, content)
-        return self.logit_scale * (text_emb * event_emb[:, None]).sum(-1)
+        return cosine_logits(event_emb, text_emb.expand(len(event_emb), -1, -1), self.logit_scale)
 
     @property
     def logit_scale(self) -> Tensor:

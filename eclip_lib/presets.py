@@ -52,7 +52,7 @@ def quickstart_run(
         data_root: its folder, for recordings that are not embedded.
         subset: a tracked subset of its classes.
         shots: recordings a class; None trains on all.
-        recipe: "workbench" or "paper".
+        recipe: "workbench", "paper" or "eventbind".
         backbone: name for `load_clip`.
         pretrained: weights for `load_clip`.
     """

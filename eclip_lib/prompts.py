@@ -19,15 +19,16 @@ from eclip_lib.text_encoder import encode_prompts, suffix_tokens
 class ContentPrompt(nn.Module):
     """The MLP that turns an event or image embedding into a shift of every context vector.
 
-    Linear(D, D/16), ReLU, Linear(D/16, text width). Source: E-CLIP, content prompts (CoCoOp's meta-net).
+    Linear(D, D/16), ReLU, Linear(D/16, text width). `start` is the standard deviation of the last layer, which 0 leaves
+    silent at first; None is PyTorch's own. Source: E-CLIP, content prompts (CoCoOp's meta-net).
     """
 
-    def __init__(self, embed_dim: int, text_width: int, start_at_zero: bool):
+    def __init__(self, embed_dim: int, text_width: int, start: float | None):
         super().__init__()
         hidden = max(1, embed_dim // 16)
         self.inner, self.outer = nn.Linear(embed_dim, hidden), nn.Linear(hidden, text_width)
-        if start_at_zero:
-            nn.init.zeros_(self.outer.weight)
+        if start is not None:
+            nn.init.normal_(self.outer.weight, std=start) if start else nn.init.zeros_(self.outer.weight)
             nn.init.zeros_(self.outer.bias)
 
     def forward(self, emb: Float[Tensor, "B D"]) -> Float[Tensor, "B d"]:
@@ -52,7 +53,19 @@ class PromptBranch(nn.Module):
         self.content = None
         if cfg.content_prompts != "none":
             dims = clip.text_projection.shape[1], clip.token_embedding.embedding_dim
-            self.content = ContentPrompt(*dims, start_at_zero=cfg.additions == "gated")
+            self.content = ContentPrompt(*dims, start=self._content_start(cfg, learnable))
+
+    @staticmethod
+    def _content_start(cfg: ModelConfig, learnable: bool) -> float | None:
+        """Return how strong the content prompts start.
+
+        The learnable branch of an interpolated mix is hidden at first (a = 0), so it needs no zero; with one its MLP
+        would have no gradient until the third step. Its start is small beside the context's 0.02.
+        """
+        if cfg.additions == "full":
+            return None
+        hidden = learnable and cfg.text_prompts == "hybrid" and cfg.text_mix == "interpolated"
+        return 1e-3 if hidden else 0.0
 
     def prefix(self, content_emb: Float[Tensor, "B D"] | None) -> Float[Tensor, "P n d"]:
         """Return start token and context for each content embedding, or once without any."""
@@ -96,7 +109,17 @@ class HybridPrompts(nn.Module):
         content_emb: Float[Tensor, "B D"] | None = None,
         classes: Int[Tensor, "B U"] | None = None,
     ) -> Float[Tensor, "P K D"]:
-        """Encode class names to unit embeddings.
+        """Encode class names to unit embeddings, both kinds of text mixed; see `branches` for the arguments."""
+        return self.mixed(*self.branches(clip, names, content_emb, classes))
+
+    def branches(
+        self,
+        clip: CLIP,
+        names: Sequence[str],
+        content_emb: Float[Tensor, "B D"] | None = None,
+        classes: Int[Tensor, "B U"] | None = None,
+    ) -> tuple[Float[Tensor, "P K D"], ...]:
+        """Encode class names to the unit embeddings of each kind of text there is: handcrafted, learnable.
 
         Args:
             clip: gives the text tower and the tokenizer.
@@ -105,12 +128,16 @@ class HybridPrompts(nn.Module):
             classes: for each row, which names to encode, as indices; None encodes all.
 
         Returns:
-            (1, K, D) without any content, (B, K, D) with content, (B, U, D) with `classes`.
+            Of each kind (1, K, D) without any content, (B, K, D) with content, (B, U, D) with `classes`.
         """
         branches = [branch for branch in (self.handcrafted, self.learnable) if branch is not None]
-        encoded = [branch.encode(clip, names, content_emb, classes) for branch in branches]
-        if len(encoded) == 1:
-            return encoded[0]
-        handcrafted, learnable = encoded
+        return tuple(branch.encode(clip, names, content_emb, classes) for branch in branches)
+
+    def mixed(
+        self, handcrafted: Float[Tensor, "P K D"], learnable: Float[Tensor, "P K D"] | None = None
+    ) -> Float[Tensor, "P K D"]:
+        """Mix the two kinds of text to unit length; one kind alone stays as it is."""
+        if learnable is None:
+            return handcrafted
         share = 0.5 if self.mix is None else self.mix
         return F.normalize(handcrafted + share * (learnable - handcrafted), dim=-1)

@@ -80,12 +80,18 @@ def batch_losses(
     image_content = image_emb if content in ("image", "both") else None
     own = labels[:, None]
     if model.cfg.text_condition == "query":
-        event_text = model.encode_class_text(class_names, labels.unique()[None], event_content)
-        event_text = event_text.expand(len(labels), -1, -1)
+        kinds = model.encode_class_branches(class_names, labels.unique()[None], event_content)
+        event_text = model.prompts.mixed(*kinds).expand(len(labels), -1, -1)
     else:
-        event_text = model.encode_class_text(class_names, own, event_content)[:, 0]
-    image_text = model.encode_class_text(class_names, own, image_content)[:, 0] if cfg.text_text else None
-    return htca(event_emb, image_emb, event_text, image_text, labels, cfg, model.logit_scale)
+        kinds = model.encode_class_branches(class_names, own, event_content)
+        event_text = model.prompts.mixed(*kinds)[:, 0]
+    pairs, image_text = [kinds], None
+    if cfg.text_text or cfg.text_mse:
+        image_kinds = model.encode_class_branches(class_names, own, image_content)
+        image_text = model.prompts.mixed(*image_kinds)[:, 0]
+        pairs.append(image_kinds)
+    pairs = pairs if len(kinds) == 2 else []
+    return htca(event_emb, image_emb, event_text, image_text, labels, cfg, model.logit_scale, pairs)
 
 
 def fit(

@@ -21,7 +21,7 @@ def test_id_depends_on_every_part():
     ("make", "says"),
     [
         (lambda: Run(method="clip"), "expected one of 'e-clip'"),
-        (lambda: ModelConfig(recipe="v7"), "expected one of paper, workbench"),
+        (lambda: ModelConfig(recipe="v7"), "expected one of paper, eventbind, workbench"),
         (lambda: ModelConfig(template="a sketch"), "must hold one {}"),
         (lambda: FrameConfig(frames=0), "must be at least 1"),
         (lambda: FrameConfig(color="red"), "'rgb', 'gray'"),
@@ -43,6 +43,13 @@ def test_id_depends_on_every_part():
 def test_bad_values_are_refused_with_the_expectation(make, says):
     with pytest.raises(ValueError, match=says.replace("(", r"\(").replace("{}", r"\{\}")):
         make()
+
+
+def test_the_mse_needs_both_kinds_of_text():
+    model, loss = ModelConfig(recipe="eventbind", text_prompts="handcrafted"), LossConfig(recipe="eventbind")
+    with pytest.raises(ValueError, match=r"text_mse = 1\.0 compares the two kinds of text"):
+        Run(model=model, loss=loss)
+    assert Run(model=model, loss=LossConfig(recipe="eventbind", text_mse=0.0)).loss.text_mse == 0
 
 
 def test_recipe_fills_only_what_is_left_out():

@@ -24,6 +24,53 @@ def test_info_nce_by_hand():
     assert math.isclose(info_nce(eye, eye, 1.0).item(), math.log(math.e + 2) - 1, rel_tol=1e-6)
 
 
+def test_htca_by_hand():
+    """Three samples in the plane, scale 1, diagonal targets: every term computed with pen and paper.
+
+    Row i of the logits holds the cosines; a term is the mean of -log softmax at the diagonal over rows and columns.
+    """
+    event = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    image = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    event_text = torch.tensor([[0.0, 1.0], [0.0, 1.0], [-1.0, 0.0]])
+    image_text = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+    e = math.e
+
+    def row(own, *others):
+        return math.log(sum(e**c for c in (own, *others))) - own
+
+    image_rows = (row(1, 0, -1) + row(1, 0, 0) + row(0, 0, -1)) / 3
+    image_columns = (row(1, 0, 0) + row(1, 0, -1) + row(0, -1, 0)) / 3
+    text_rows = (row(0, 0, -1) + row(1, 1, 0) + row(1, 0, 0)) / 3
+    text_columns = (row(0, 1, 0) + row(1, 0, 0) + row(1, -1, 0)) / 3
+    both_rows = (row(0, 0, -1) + row(0, 0, -1) + row(1, 0, 0)) / 3
+    both_columns = (row(0, 0, 0) + row(0, 0, 0) + row(1, -1, -1)) / 3
+    cfg = LossConfig(recipe="paper", scale=1.0)
+    terms = htca(event, image, event_text, image_text, torch.arange(3), cfg)
+    assert terms["event_image"].item() == pytest.approx((image_rows + image_columns) / 2, abs=1e-6)
+    assert terms["event_text"].item() == pytest.approx((text_rows + text_columns) / 2, abs=1e-6)
+    assert terms["text_text"].item() == pytest.approx((both_rows + both_columns) / 2, abs=1e-6)
+    one_pair = htca(event, image, event_text, None, torch.arange(3), LossConfig(recipe="paper", event_text=0.0))
+    assert torch.allclose(one_pair["total"], ClipLoss()(event, image, torch.tensor(100.0)), atol=1e-5)
+
+
+def test_eventbind_adds_the_mse_of_its_pairs():
+    event, image, text, other = (unit(4, 8) for _ in range(4))
+    cfg = LossConfig(recipe="eventbind", text_mse=2.0)
+    pairs = [(torch.zeros(4, 8), torch.ones(4, 8)), (torch.zeros(4, 8), torch.full((4, 8), 2.0))]
+    terms = htca(event, image, text, other, torch.arange(4), cfg, text_pairs=pairs)
+    assert terms["text_mse"].item() == 2.5
+    without = htca(event, image, text, other, torch.arange(4), LossConfig(recipe="paper"))
+    assert torch.allclose(terms["total"], without["total"] + 5)
+
+
+def test_logits_and_losses_stay_in_float32_under_autocast():
+    a, b, texts = unit(4, 64), unit(4, 64), unit(4, 3, 64)
+    exact = info_nce(a, b), query_conditioned(a, texts, torch.tensor([0, 1, 2, 0]), 100.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = info_nce(a, b), query_conditioned(a, texts, torch.tensor([0, 1, 2, 0]), 100.0)
+    assert all(torch.equal(x, y) and y.dtype == torch.float32 for x, y in zip(exact, low, strict=True))
+
+
 def test_labels_take_the_floor_away():
     """Two samples of one class with one text: the diagonal cannot go below log 2, labels can."""
     a = torch.eye(2)[[0, 0, 1]]

@@ -81,12 +81,56 @@ def test_gate_at_one_is_the_paper(clip, frames, valid):
     assert torch.allclose(gated.encode_events(frames, valid), paper.encode_events(frames, valid), atol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", ["paper", "workbench"])
+@pytest.mark.parametrize("recipe", ["paper", "eventbind", "workbench"])
 def test_a_sample_alone_equals_the_sample_in_a_batch(clip, frames, valid, recipe):
     model = full(clip, recipe=recipe)
     together = model.classify(frames, valid, NAMES)
     alone = torch.cat([model.classify(frames[i : i + 1], valid[i : i + 1], NAMES) for i in range(4)])
     assert torch.allclose(together, alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "eventbind", "workbench"])
+def test_permuting_a_batch_permutes_the_output(clip, frames, valid, recipe):
+    model, order = full(clip, recipe=recipe), torch.tensor([2, 0, 3, 1])
+    straight = model.classify(frames, valid, NAMES)
+    assert torch.allclose(model.classify(frames[order], valid[order], NAMES), straight[order], atol=1e-4)
+
+
+def test_one_frame_without_additions_is_encode_image(clip, frames):
+    model = EClip(ModelConfig(), clip).eval()
+    image_emb = clip.encode_image(normalize_images(clip, frames[:, 0]), normalize=True)
+    one = model.encode_events(frames[:, :1], torch.ones(4, 1, dtype=torch.bool))
+    assert torch.allclose(one, image_emb, atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "workbench"])
+def test_gradient_checkpointing_changes_memory_alone(clip, frames, valid, recipe):
+    def backward(recompute):
+        model = full(clip, recipe=recipe, gradient_checkpointing=recompute).train()
+        kept = 0
+
+        def count(tensor):
+            nonlocal kept
+            kept += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            loss = model.encode_events(frames, valid)[:, 0].sum()
+        loss.backward()
+        return kept, {n: p.grad for n, p in model.event_encoder.named_parameters()}
+
+    (plain, expected), (less, gradients) = backward(False), backward(True)
+    assert less < plain / 3
+    assert all(torch.allclose(gradients[n], expected[n], atol=1e-6) for n in expected)
+
+
+def test_bfloat16_autocast_keeps_the_embeddings(clip, frames, valid):
+    model = full(clip)
+    exact = model.encode_events(frames, valid)
+    with torch.autocast("cpu", torch.bfloat16):
+        low, logits = model.encode_events(frames, valid), model.classify(frames, valid, NAMES)
+    assert F.cosine_similarity(exact, low.float()).min() > 0.999
+    assert logits.dtype == torch.float32
 
 
 def test_invalid_frames_change_nothing(clip, frames, valid):
@@ -144,7 +188,7 @@ def test_shared_prefix_equals_the_whole_text(clip):
     assert torch.allclose(model.encode_text(NAMES, content), torch.stack(expected), atol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", ["paper", "workbench"])
+@pytest.mark.parametrize("recipe", ["paper", "eventbind", "workbench"])
 def test_class_text_is_a_choice_from_all_text(clip, recipe):
     model = full(clip, recipe=recipe)
     content = F.normalize(torch.randn(3, 128), dim=-1)
@@ -156,7 +200,7 @@ def test_class_text_is_a_choice_from_all_text(clip, recipe):
     assert torch.allclose(constant, model.encode_text(NAMES)[classes], atol=1e-5)
 
 
-@pytest.mark.parametrize("recipe", ["paper", "workbench"])
+@pytest.mark.parametrize("recipe", ["paper", "eventbind", "workbench"])
 def test_every_parameter_learns_or_is_frozen_on_purpose(clip, frames, valid, recipe):
     model = full(clip, recipe=recipe).train()
     model.classify(frames, valid, NAMES).square().mean().backward()
@@ -166,6 +210,25 @@ def test_every_parameter_learns_or_is_frozen_on_purpose(clip, frames, valid, rec
         else:
             assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
     assert not any(module.training for module in model.clip.modules())
+
+
+def test_gates_move_in_the_first_step_and_every_addition_learns_from_the_second(clip, frames, valid):
+    torch.manual_seed(0)
+    model = EClip(ModelConfig(), clip).train()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    before = {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
+    for step in range(2):
+        optimizer.zero_grad()
+        model.classify(frames, valid, NAMES)[:, 0].mean().backward()
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.requires_grad)
+        grads = {n: p.grad.abs().sum() for n, p in model.named_parameters() if p.requires_grad}
+        optimizer.step()
+        if step == 0:
+            moved = [n for n, p in model.named_parameters() if p.requires_grad and not torch.equal(p, before[n])]
+    starters = [n for n in before if "gate" in n or n in ("prompts.mix", "event_encoder.time_embedding")]
+    starters += [n for n in before if n.startswith("prompts.handcrafted.content.outer")]
+    assert set(starters) <= set(moved)
+    assert not [n for n in grads if grads[n] == 0]
 
 
 def test_gradient_reaches_the_gates_from_zero(clip, frames, valid):

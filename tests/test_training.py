@@ -35,7 +35,7 @@ def toy_fit(clip, recipe="workbench", **train):
     return model, records
 
 
-@pytest.mark.parametrize("recipe", ["paper", "workbench"])
+@pytest.mark.parametrize("recipe", ["paper", "eventbind", "workbench"])
 def test_the_loss_falls_and_the_classes_are_learned(clip, recipe):
     _, records = toy_fit(clip, recipe)
     assert [r["epoch"] for r in records] == list(range(1, 7))
