@@ -125,11 +125,9 @@ class EventEncoder(nn.Module):
     def forward(self, frames: Float[Tensor, "B T 3 S S"], valid: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         """Encode normalised frames to the mean over valid frames of the projected class tokens (not normalised).
 
-        Raises:
-            ValueError: a sample has no valid frame.
+        Every sample needs a valid frame, which `EClip.encode_events` checks: a look at values would break the graph
+        that `torch.compile` makes of this.
         """
-        if not valid.any(1).all():
-            raise ValueError(f"sample {int((~valid.any(1)).nonzero()[0])} of the batch has no valid frame")
         x = self._embed(frames)
         for block, prompts in zip(self.visual.transformer.resblocks, self.prompts, strict=True):
             if self.recompute and torch.is_grad_enabled():

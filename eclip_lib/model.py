@@ -65,7 +65,13 @@ class EClip(nn.Module):
         return F.normalize(self.clip.encode_image(self._prepare(images)), dim=-1)
 
     def encode_events(self, frames: Float[Tensor, "B T 3 S S"], valid: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
-        """Embed event frames in [0, 1], at unit length; invalid frames take no part."""
+        """Embed event frames in [0, 1], at unit length; invalid frames take no part.
+
+        Raises:
+            ValueError: a value is out of range, or a sample has no valid frame.
+        """
+        if not valid.any(1).all():
+            raise ValueError(f"sample {int((~valid.any(1)).nonzero()[0])} of the batch has no valid frame")
         return F.normalize(self.event_encoder(self._prepare(frames), valid), dim=-1)
 
     def encode_text(

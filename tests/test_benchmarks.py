@@ -10,7 +10,7 @@ import torch
 
 from eclip_lib.config import ROOT
 from eclip_lib.ecm import count_maps
-from tests.benchmarks import bench_count_maps, bench_frames, bench_loader, bench_scaling
+from tests.benchmarks import bench_count_maps, bench_encoder, bench_frames, bench_loader, bench_scaling
 from tests.benchmarks.recordings import camera_recording, random_recording
 from tests.benchmarks.timing import side_by_side, table, verdict
 
@@ -34,6 +34,17 @@ def test_every_way_to_count_gives_the_same_maps(make):
         sparse[window, 1 - p, y, x] = count
     assert np.array_equal(sparse, maps)
     assert np.array_equal(results[bench_count_maps.COPY], recording.events.view(np.uint8))
+
+
+def test_both_image_towers_see_the_same_frames(clip):
+    frames = torch.rand(2, 3, 3, 48, 48)
+    ways = bench_encoder.contenders(clip, "workbench", frames)
+    plain = ways["open_clip"]().unflatten(0, (2, 3)).mean(1)
+    assert torch.allclose(ways["ours"](), plain, atol=1e-5)
+    model = bench_encoder.event_model(clip, "paper")
+    assert bench_encoder.tokens(clip, model) == (37, 54)
+    less = bench_encoder.event_model(clip, "paper", gradient_checkpointing=True)
+    assert bench_encoder.kept_bytes(less, frames) < bench_encoder.kept_bytes(model, frames) / 3
 
 
 def test_the_naive_way_gives_the_same_frames(tmp_path):

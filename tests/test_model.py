@@ -124,6 +124,13 @@ def test_gradient_checkpointing_changes_memory_alone(clip, frames, valid, recipe
     assert all(torch.allclose(gradients[n], expected[n], atol=1e-6) for n in expected)
 
 
+@pytest.mark.parametrize("recipe", ["paper", "workbench"])
+def test_the_encoder_compiles_to_one_graph(clip, frames, valid, recipe):
+    encoder = full(clip, recipe=recipe).event_encoder
+    whole = torch.compile(encoder, backend="eager", fullgraph=True)  # fullgraph: a break is an error
+    assert torch.allclose(whole(frames, valid), encoder(frames, valid), atol=1e-5)
+
+
 def test_bfloat16_autocast_keeps_the_embeddings(clip, frames, valid):
     model = full(clip)
     exact = model.encode_events(frames, valid)
