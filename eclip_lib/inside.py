@@ -203,42 +203,6 @@ def _relative(start: Tensor, end: Tensor) -> float:
     return float(((end - start).norm(dim=-1) / start.norm(dim=-1)).mean())
 
 
-def removals(model: EClip, frames: Float[Tensor, "T 3 S S"], valid: Bool[Tensor, " T"]) -> pd.DataFrame:
-    """Return how far the event embedding turns when a part is taken out of the encoder, all else staying as it is.
-
-    Columns: `without` and `cosine` to the embedding of the intact encoder. The last row undoes the training of the
-    tower: CLIP's own takes its place.
-
-    Raises:
-        ValueError: no frame is valid.
-    """
-    seen = trace(model, frames, valid)
-    rows = []
-    for name, take_out in TAKE_OUT.items():
-        encoder = deepcopy(model.event_encoder)
-        take_out(encoder, model)
-        with torch.no_grad():
-            feature = encoder(seen.frames, seen.valid)
-        rows.append((name, float(F.cosine_similarity(feature, seen.feature)[0])))
-    return pd.DataFrame(rows, columns=["without", "cosine"])
-
-
-def _drop_prompts(encoder: EventEncoder, modality: bool, cross_frame: bool) -> None:
-    """Take prompts out of an encoder, in place."""
-    for prompts in encoder.prompts:
-        prompts.modality = None if modality else prompts.modality
-        prompts.cross_frame = None if cross_frame else prompts.cross_frame
-
-
-TAKE_OUT = {
-    "event modality prompts": lambda encoder, model: _drop_prompts(encoder, True, False),
-    "cross-frame prompts": lambda encoder, model: _drop_prompts(encoder, False, True),
-    "both kinds of prompt": lambda encoder, model: _drop_prompts(encoder, True, True),
-    "temporal embedding": lambda encoder, model: setattr(encoder, "time_embedding", None),
-    "training of the tower": lambda encoder, model: setattr(encoder, "visual", model.clip.visual),
-}
-
-
 def attention_shares(seen: Trace) -> pd.DataFrame:
     """Return for each block what share the class token gives itself, patches and prompts, before and after the gate.
 
@@ -341,6 +305,41 @@ def cosine_table(tables: dict[str, dict[str, np.ndarray]]) -> pd.DataFrame:
             row = {"model": when, "pair": pair, "own class": own, "other classes": other, "gap": own - other}
             rows.append(row | {"own class first": f"{wins} of {number}"})
     return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def removals(model: EClip, pairs: Pairs) -> pd.DataFrame:
+    """Return what the event embeddings lose when a part is taken out of the encoder, all else staying as it is.
+
+    Columns: `without`, `cosine` to the embeddings of the intact encoder (mean), and `own class first`, how many of
+    the recordings score their own class highest. The last row puts CLIP's own tower in the place of the trained one.
+    """
+    intact = model.encode_events(pairs.frames, pairs.valid)
+    rows = []
+    for name, take_out in TAKE_OUT.items():
+        encoder = deepcopy(model.event_encoder)
+        take_out(encoder, model)
+        event = F.normalize(encoder(model._prepare(pairs.frames), pairs.valid), dim=-1)
+        right = int((model.score(event, pairs.names).argmax(1) == torch.arange(len(event))).sum())
+        rows.append((name, float((event * intact).sum(-1).mean()), f"{right} of {len(event)}"))
+    return pd.DataFrame(rows, columns=["without", "cosine", "own class first"])
+
+
+def _drop_prompts(encoder: EventEncoder, modality: bool, cross_frame: bool) -> None:
+    """Take prompts out of an encoder, in place."""
+    for prompts in encoder.prompts:
+        prompts.modality = None if modality else prompts.modality
+        prompts.cross_frame = None if cross_frame else prompts.cross_frame
+
+
+TAKE_OUT = {
+    "nothing": lambda encoder, model: None,
+    "event modality prompts": lambda encoder, model: _drop_prompts(encoder, True, False),
+    "cross-frame prompts": lambda encoder, model: _drop_prompts(encoder, False, True),
+    "both kinds of prompt": lambda encoder, model: _drop_prompts(encoder, True, True),
+    "temporal embedding": lambda encoder, model: setattr(encoder, "time_embedding", None),
+    "training of the tower": lambda encoder, model: setattr(encoder, "visual", model.clip.visual),
+}
 
 
 PARTS = {  # how the names of weights begin, or what they hold

@@ -5,11 +5,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from PIL import Image
 
 from eclip_lib import inside, inside_plots
-from eclip_lib.config import RECIPES, FrameConfig, ModelConfig
+from eclip_lib.config import RECIPES, ROOT, FrameConfig, ModelConfig
+from eclip_lib.ecm import event_frames
 from eclip_lib.event_encoder import attend
 from eclip_lib.model import EClip
+from eclip_lib.samples import file_sample
 from eclip_lib.training import load_checkpoint
 from tests.figures import assert_fits_in_a_notebook, texts
 
@@ -119,18 +122,48 @@ def test_a_closed_gate_leaves_nothing_for_prompts_to_change(clip, frames):
 
 def test_a_part_that_does_nothing_can_be_taken_out(clip, frames):
     model = make_model(clip)
+    pairs = inside.Pairs(
+        ("apple", "key"), torch.rand(2, 3, 3, 48, 48), frames[1].expand(2, 3), torch.rand(2, 3, 48, 48)
+    )
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    opened = inside.removals(model, *frames).set_index("without").cosine
-    assert (opened.filter(like="prompt") < 1 - 1e-7).all()
-    assert opened["training of the tower"] == pytest.approx(1, abs=1e-6)  # the tower is a copy as yet
+    opened = inside.removals(model, pairs).set_index("without").cosine
+    assert (opened.filter(like="prompt") < 1 - 1e-6).all()
+    for unchanged in ("nothing", "training of the tower"):  # the tower is a copy as yet
+        assert opened[unchanged] == pytest.approx(1, abs=1e-6)
     model.event_encoder.visual.class_embedding.data += torch.randn(128)  # a shift of all alike is normalized away
-    assert inside.removals(model, *frames).cosine.iloc[-1] < 0.999
+    assert inside.removals(model, pairs).cosine.iloc[-1] < 0.999
     model.load_state_dict(before)
     for prompts in model.event_encoder.prompts:
         prompts.gate.data.zero_()
-    closed = inside.removals(model, *frames).cosine
-    assert np.allclose(closed, 1, atol=1e-6)
+    closed = inside.removals(model, pairs)
+    assert np.allclose(closed.cosine, 1, atol=1e-6)
+    assert closed["own class first"].nunique() == 1
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items() if "gate" not in name)
+
+
+def test_the_intact_model_is_right_as_often_as_classify_says(shipped):
+    model, run, _ = shipped
+    pairs = inside.sample_pairs(["guitar", "apple", "key"], run.frames)
+    with torch.no_grad():
+        right = int((model.classify(pairs.frames, pairs.valid, pairs.names).argmax(1) == torch.arange(3)).sum())
+    assert inside.removals(model, pairs)["own class first"][0] == f"{right} of 3"
+
+
+@pytest.mark.data
+def test_the_committed_picture_is_made_by_the_same_functions(data_folder, shipped, tmp_path):
+    model, run, _ = shipped
+    sample = file_sample(data_folder / "n-caltech101/Faces_easy/image_0001.bin", (180, 240))
+    seen = inside.trace(model, *event_frames(sample.recording, run.frames))
+    frames = event_frames(sample.recording, run.frames)[0].numpy()
+    title = f"Attention of the class token over patches: {sample.name}"
+    figure = inside_plots.attention_over_patches(
+        frames, inside.patch_maps(seen), seen.valid[0].numpy(), [1, 3, 6], title
+    )
+    figure.save(tmp_path / "made.png")
+    files = (tmp_path / "made.png", ROOT / "reports" / "inside_attention_n_caltech101.png")
+    made, kept = (np.asarray(Image.open(file).convert("RGB"), int) for file in files)
+    assert made.shape == kept.shape
+    assert np.mean(np.abs(made - kept) > 40) < 0.01  # another font renderer moves a few pixels
 
 
 def test_one_kind_of_prompt_is_not_taken_apart(clip, frames):
