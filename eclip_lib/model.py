@@ -102,11 +102,34 @@ class EClip(nn.Module):
         """
         return self.score(self.encode_events(frames, valid), class_names)
 
-    def score(self, event_emb: Float[Tensor, "B D"], class_names: Sequence[str]) -> Float[Tensor, "B K"]:
-        """Score every class for event embeddings, as `classify` does for frames."""
+    def score(
+        self, event_emb: Float[Tensor, "B D"], class_names: Sequence[str], rescore: int | None = None
+    ) -> Float[Tensor, "B K"]:
+        """Score every class for event embeddings, as `classify` does for frames.
+
+        Args:
+            event_emb: unit embeddings.
+            class_names: the K classes.
+            rescore: None scores every class exactly. A number m scores in two stages: the prompts without content,
+                shared by all events, choose m classes for each event; these get their exact score, the others -inf.
+                What the shared prompts pass over is lost. Without event prompts, every score is exact as it is.
+
+        Raises:
+            ValueError: `rescore` is less than 1.
+
+        Source: E-CLIP, inference; two stages are our choice, for many classes.
+        """
+        if rescore is not None and rescore < 1:
+            raise ValueError(f"rescore is {rescore}; give at least 1, or None to score every class exactly")
         content = event_emb if self.cfg.content_prompts in ("event", "both") else None
-        text_emb = self.prompts(self.clip, class_names, content)
-        return cosine_logits(event_emb, text_emb.expand(len(event_emb), -1, -1), self.logit_scale)
+        if rescore is None or content is None or rescore >= len(class_names):
+            text_emb = self.prompts(self.clip, class_names, content)
+            return cosine_logits(event_emb, text_emb.expand(len(event_emb), -1, -1), self.logit_scale)
+        shared = cosine_logits(event_emb, self.encode_text(class_names), self.logit_scale)
+        classes = shared.topk(rescore, dim=1).indices  # (B, m)
+        text_emb = self.encode_class_text(class_names, classes, content)
+        exact = cosine_logits(event_emb, text_emb, self.logit_scale)
+        return torch.full_like(shared, float("-inf")).scatter(1, classes, exact)
 
     @property
     def logit_scale(self) -> Tensor:

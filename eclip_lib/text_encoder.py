@@ -2,7 +2,7 @@
 
 prefix embeddings (P, n, d) and class-name suffixes -> text features (P, K, D).
 A token of CLIP's text tower sees only what comes before it, so the prefix [SOT, context] of P prompts is encoded P
-times, not P x K times, and padding after the end token costs nothing.
+times, not P x K times. Suffixes of all lengths lie packed in one row: nothing after an end token is computed.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,9 @@ from jaxtyping import Float, Int
 from open_clip.model import CLIP
 from open_clip.transformer import ResidualAttentionBlock
 from torch import Tensor
+
+QUERY, KEY_VALUE, QUERY_KEY_VALUE = slice(0, 1), slice(1, 3), slice(0, 3)  # parts of an attention's input projection
+TOKENS = 2048  # computed at a time: enough to fill a matrix product, and an MLP of 2048 then takes 16 MB
 
 
 def suffix_tokens(clip: CLIP, texts: Sequence[str], room: int) -> Int[Tensor, "K m"]:
@@ -36,29 +39,100 @@ def suffix_tokens(clip: CLIP, texts: Sequence[str], room: int) -> Int[Tensor, "K
     return tokens.to(clip.token_embedding.weight.device)
 
 
-def _project(block: ResidualAttentionBlock, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return queries, keys and values of tokens (..., n, d), heads split off: (..., h, n, d/h)."""
-    qkv = F.linear(block.ln_1(x), block.attn.in_proj_weight, block.attn.in_proj_bias)
-    heads = block.attn.num_heads
-    return tuple(rearrange(part, "... n (h d) -> ... h n d", h=heads) for part in qkv.chunk(3, dim=-1))
+def _unique_pairs(suffix: Int[Tensor, "P K m"]) -> tuple[Int[Tensor, "N w"], Int[Tensor, " PK"]]:
+    """List each suffix once per prefix, shortest first, as (length, prefix, tokens), and where each came from."""
+    rows = rearrange(suffix, "p k m -> (p k) m")
+    length = rows.argmax(-1) + 1  # the end token has the highest id
+    owner = torch.arange(len(suffix), device=suffix.device).repeat_interleave(suffix.shape[1])
+    return torch.cat([length[:, None], owner[:, None], rows], dim=1).unique(dim=0, return_inverse=True)
+
+
+def _chunks(pairs: Int[Tensor, "N w"]) -> tuple[Tensor, ...]:
+    """Split pairs into runs of about `TOKENS` suffix tokens."""
+    number = (pairs[:, 0].cumsum(0) - 1) // TOKENS
+    return pairs.split(number.unique_consecutive(return_counts=True)[1].tolist())
+
+
+def _buckets(pairs: Int[Tensor, "N w"]) -> list[tuple[Tensor, Tensor]]:
+    """Return tokens (n, m) and prefix (n) of the pairs of each length m."""
+    lengths, counts = pairs[:, 0].unique_consecutive(return_counts=True)
+    parts = zip(lengths.tolist(), pairs.split(counts.tolist()), strict=True)
+    return [(part[:, 2 : 2 + m], part[:, 1]) for m, part in parts]
+
+
+def _linear(block: ResidualAttentionBlock, x: Tensor, parts: slice) -> tuple[Tensor, ...]:
+    """Project normalized tokens (..., d) to some of queries, keys and values, heads split off: (..., h, d/h)."""
+    rows = slice(parts.start * x.shape[-1], parts.stop * x.shape[-1])
+    y = F.linear(x, block.attn.in_proj_weight[rows], block.attn.in_proj_bias[rows])
+    return rearrange(y, "... (c h e) -> c ... h e", c=parts.stop - parts.start, h=block.attn.num_heads).unbind()
 
 
 def _finish(block: ResidualAttentionBlock, x: Tensor, attended: Tensor) -> Tensor:
     """Close a block: output projection, MLP, residuals."""
-    x = x + block.ls_1(block.attn.out_proj(rearrange(attended, "... h n d -> ... n (h d)")))
+    x = x + block.ls_1(block.attn.out_proj(attended.flatten(-2)))
     return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
-def _attend_suffix(q: Tensor, own: tuple[Tensor, Tensor], shared: tuple[Tensor, Tensor]) -> Tensor:
-    """Attend from suffix tokens (P, K, h, m, e) to their prefix (P, h, n, e) and, causally, to themselves."""
-    (k, v), (prefix_k, prefix_v) = own, shared
-    scale, length = q.shape[-1] ** -0.5, q.shape[-2]
-    to_prefix = torch.einsum("pkhme,phne->pkhmn", q, prefix_k) * scale
-    to_own = (q @ k.transpose(-1, -2)) * scale
-    future = torch.ones(length, length, dtype=torch.bool, device=q.device).triu(1)
-    scores = torch.cat([to_prefix, to_own.masked_fill(future, float("-inf"))], dim=-1).softmax(-1)
-    n = prefix_k.shape[-2]
-    return torch.einsum("pkhmn,phne->pkhme", scores[..., :n], prefix_v) + scores[..., n:] @ v
+def _encode_prefix(clip: CLIP, prefix: Float[Tensor, "P n d"]) -> list[tuple[Tensor, Tensor]]:
+    """Return keys and values (P, n, h, e) of the prefix in every block; of the last, nothing else is needed."""
+    x, cached = prefix + clip.positional_embedding[: prefix.shape[1]], []
+    blocks = clip.transformer.resblocks
+    for block in blocks[:-1]:
+        q, k, v = _linear(block, block.ln_1(x), QUERY_KEY_VALUE)
+        cached.append((k, v))
+        q, k, v = (rearrange(part, "p n h e -> p h n e") for part in (q, k, v))
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = _finish(block, x, rearrange(attended, "p h n e -> p n h e"))
+    return [*cached, _linear(blocks[-1], blocks[-1].ln_1(x), KEY_VALUE)]
+
+
+def _attend(q: Tensor, own: tuple[Tensor, Tensor], shared: tuple[Tensor, Tensor], owner: Tensor) -> Tensor:
+    """Attend from the last tokens (N q, h, e) of N suffixes to what comes before: own (N m, h, e) and the prefix."""
+    q, *own = (rearrange(part, "(n q) h e -> n q h e", n=len(owner)) for part in (q, *own))
+    k, v = (
+        rearrange(torch.cat([before.index_select(0, owner), part], dim=1), "n s h e -> n h s e")
+        for before, part in zip(shared, own, strict=True)
+    )
+    queries, keys = q.shape[1], k.shape[2]
+    seen = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
+    attended = F.scaled_dot_product_attention(rearrange(q, "n q h e -> n h q e"), k, v, attn_mask=seen)
+    return rearrange(attended, "n h q e -> (n q) h e")
+
+
+def _encode_suffixes(
+    clip: CLIP, cached: list[tuple[Tensor, Tensor]], pairs: Int[Tensor, "N w"]
+) -> Float[Tensor, "N d"]:
+    """Return the last block's end tokens of suffixes; the tokens of all lengths lie packed in one row."""
+    buckets, start = _buckets(pairs), cached[0][0].shape[1]
+    places = [clip.positional_embedding[start : start + tokens.shape[1]] for tokens, _ in buckets]
+    x = torch.cat(
+        [(clip.token_embedding(b[0]) + place).flatten(0, 1) for b, place in zip(buckets, places, strict=True)]
+    )
+    sizes, counts = [tokens.numel() for tokens, _ in buckets], [len(tokens) for tokens, _ in buckets]
+    ends = pairs[:, 0].cumsum(0) - 1
+    blocks = clip.transformer.resblocks
+    for block, shared in zip(blocks, cached, strict=True):
+        inner = block.ln_1(x)
+        k, v = _linear(block, inner, KEY_VALUE)
+        if block is blocks[-1]:  # only the end tokens ask
+            x, inner, asking = x.index_select(0, ends), inner.index_select(0, ends), counts
+        else:
+            asking = sizes
+        (q,) = _linear(block, inner, QUERY)
+        parts = zip(*(part.split(size) for part, size in ((q, asking), (k, sizes), (v, sizes))), buckets, strict=True)
+        attended = [_attend(q, (k, v), shared, owner) for q, k, v, (_, owner) in parts]
+        x = _finish(block, x, torch.cat(attended))
+    return x
+
+
+def _encode_group(clip: CLIP, prefix: Float[Tensor, "P n d"], suffix: Int[Tensor, "P K m"]) -> Float[Tensor, "P K D"]:
+    """Encode as `encode_prompts`, for as many prefixes as are kept in memory at a time."""
+    cached = _encode_prefix(clip, prefix)
+    pairs, back = _unique_pairs(suffix)
+    ends = torch.cat([_encode_suffixes(clip, cached, chunk) for chunk in _chunks(pairs)])
+    projection, features = clip.text_projection, clip.ln_final(ends)
+    features = projection(features) if isinstance(projection, torch.nn.Linear) else features @ projection
+    return rearrange(features.index_select(0, back), "(p k) d -> p k d", p=len(prefix))
 
 
 def encode_prompts(
@@ -66,22 +140,16 @@ def encode_prompts(
 ) -> Float[Tensor, "P K D"]:
     """Encode every suffix after every prefix to the feature at its end token (not normalised).
 
+    Equal to running CLIP's text tower over all its positions. A suffix that a prefix has twice is encoded once. Without
+    gradients, the memory needed beyond the result is bounded by `TOKENS`, whatever P and K.
+
     Args:
         clip: the model; gradients flow to `prefix`, and to CLIP where it is not frozen.
         prefix: embeddings of the start token and the context, without positional embedding.
         suffix: tokens of class name and end token, padded with 0; with a leading 1, the same for every prefix.
+
+    Source: our choice: the exact value of E-CLIP's content prompts at a cost that allows one prompt per event.
     """
-    start = prefix.shape[1]
-    x = prefix + clip.positional_embedding[:start]
-    y = clip.token_embedding(suffix) + clip.positional_embedding[start : start + suffix.shape[-1]]
-    y = y.expand(len(prefix), -1, -1, -1)  # (P, K, m, d)
-    for block in clip.transformer.resblocks:
-        q, k, v = _project(block, x)
-        y_q, *own = _project(block, y)
-        y = _finish(block, y, _attend_suffix(y_q, tuple(own), (k, v)))
-        x = _finish(block, x, F.scaled_dot_product_attention(q, k, v, is_causal=True))
-    end = suffix.argmax(-1).expand(len(prefix), -1)  # the end token has the highest id
-    picked = y.gather(2, end[..., None, None].expand(-1, -1, 1, y.shape[-1]))[:, :, 0]
-    projection = clip.text_projection
-    features = clip.ln_final(picked)
-    return projection(features) if isinstance(projection, torch.nn.Linear) else features @ projection
+    rows = max(1, TOKENS // prefix.shape[1])
+    groups = zip(prefix.split(rows), suffix.expand(len(prefix), -1, -1).split(rows), strict=True)
+    return torch.cat([_encode_group(clip, *group) for group in groups])
