@@ -87,10 +87,14 @@ def read_results(path: Path | str = LEDGER) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def read_published() -> pd.DataFrame:
-    """Read the tracked ledger of published batches, ordered by data set, shots and method."""
+def read_published(experiment: str = "published") -> pd.DataFrame:
+    """Read one batch of the tracked ledger, ordered by data set, shots and method.
+
+    "published" compares the methods; "initializations" the recipes `workbench` and `paper` from untrained on.
+    """
     order = list(METHOD_NAMES)[::-1]
     rows = read_results(PUBLISHED)
+    rows = rows[rows.experiment == experiment]
     return rows.sort_values(
         ["dataset", "shots", "method", "seed"], key=lambda c: c.map(order.index) if c.name == "method" else c
     )
