@@ -10,7 +10,7 @@ from PIL import Image
 from eclip_lib import inside, inside_plots
 from eclip_lib.config import RECIPES, ROOT, FrameConfig, ModelConfig
 from eclip_lib.ecm import event_frames
-from eclip_lib.event_encoder import attend
+from eclip_lib.event_encoder import attend, run_block
 from eclip_lib.model import EClip
 from eclip_lib.samples import file_sample
 from eclip_lib.training import load_checkpoint
@@ -164,6 +164,19 @@ def test_the_committed_picture_is_made_by_the_same_functions(data_folder, shippe
     made, kept = (np.asarray(Image.open(file).convert("RGB"), int) for file in files)
     assert made.shape == kept.shape
     assert np.mean(np.abs(made - kept) > 40) < 0.01  # another font renderer moves a few pixels
+
+
+def test_each_kind_of_prompt_is_taken_out_under_its_own_name(clip, frames):
+    model = make_model(clip)
+    first = inside.trace(model, *frames).blocks[0]
+    block, prompts = model.event_encoder.visual.transformer.resblocks[0], model.event_encoder.prompts[0]
+    for kind, part in ((inside.CROSS, "cross_frame"), (inside.MODALITY, "modality")):
+        kept = getattr(prompts, part)
+        setattr(prompts, part, None)
+        with torch.no_grad():
+            expected = run_block(block, prompts, first.before, frames[1][None])
+        setattr(prompts, part, kept)
+        torch.testing.assert_close(first.without[kind], expected, atol=1e-6, rtol=0)
 
 
 def test_one_kind_of_prompt_is_not_taken_apart(clip, frames):
