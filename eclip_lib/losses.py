@@ -83,6 +83,34 @@ def query_conditioned(
     return symmetric_cross_entropy(logits, index[:, None] == classes[None])
 
 
+def contrastive_terms(
+    event_emb: Tensor,
+    image_emb: Tensor | None,
+    event_text_emb: Tensor,
+    image_text_emb: Tensor | None,
+    labels: Tensor,
+    cfg: LossConfig,
+    scale: float | Tensor,
+) -> dict[str, Tensor]:
+    """Return the contrastive terms of HTCA that have a weight; the arguments are those of `htca`."""
+    shared = labels if cfg.targets == "label" else None
+    index = labels.unique(return_inverse=True)[1]
+    query = event_text_emb.ndim == 3
+    own_text = event_text_emb[torch.arange(len(index)), index] if query else event_text_emb
+    terms = {}
+    if cfg.event_image and image_emb is not None:
+        terms["event_image"] = info_nce(image_emb, event_emb, scale, shared)
+    if cfg.event_text:
+        terms["event_text"] = (
+            query_conditioned(event_emb, event_text_emb, index, scale)
+            if query
+            else info_nce(event_emb, own_text, scale, shared)
+        )
+    if cfg.text_text and image_text_emb is not None:
+        terms["text_text"] = info_nce(image_text_emb, own_text, scale, shared)
+    return terms
+
+
 def htca(
     event_emb: Float[Tensor, "B D"],
     image_emb: Float[Tensor, "B D"] | None,
@@ -119,21 +147,7 @@ def htca(
     do not follow.
     """
     scale = scale if cfg.scale is None else cfg.scale
-    shared = labels if cfg.targets == "label" else None
-    index = labels.unique(return_inverse=True)[1]
-    query = event_text_emb.ndim == 3
-    own_text = event_text_emb[torch.arange(len(index)), index] if query else event_text_emb
-    terms = {}
-    if cfg.event_image and image_emb is not None:
-        terms["event_image"] = info_nce(image_emb, event_emb, scale, shared)
-    if cfg.event_text:
-        terms["event_text"] = (
-            query_conditioned(event_emb, event_text_emb, index, scale)
-            if query
-            else info_nce(event_emb, own_text, scale, shared)
-        )
-    if cfg.text_text and image_text_emb is not None:
-        terms["text_text"] = info_nce(image_text_emb, own_text, scale, shared)
+    terms = contrastive_terms(event_emb, image_emb, event_text_emb, image_text_emb, labels, cfg, scale)
     if cfg.text_mse and text_pairs:
         terms["text_mse"] = sum(F.mse_loss(learned, fixed) for fixed, learned in text_pairs) / len(text_pairs)
     if not terms:
