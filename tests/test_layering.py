@@ -33,7 +33,7 @@ LEVELS = [
     {"event_encoder", "prompts", "text_encoder", "datasets", "teacher", "tiny_clip", "presets"}
     | {"figure", "samples", "views", "saturation", "traps", "export", "calibration", "record_folder"},
     {"model", "baselines", "inputs", "loader", "calibration_sets"},
-    {"evaluation", "sim_to_real", "calibration_report", "inside"},
+    {"evaluation", "sim_to_real", "calibration_report", "inside", "eventbind"},
     {"training", "pretrain"},
     {"experiment", "plots", "event_plots", "calibration_plots", "headless", "controls", "sources", "live_figure"}
     | {"inside_plots"},
