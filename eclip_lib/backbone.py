@@ -3,8 +3,8 @@
 name (and weights) -> open_clip model, with its tokenizer. The only file that builds CLIP; it also owns mean and std.
 """
 
+import warnings
 from pathlib import Path
-from pickle import UnpicklingError
 
 import open_clip
 from jaxtyping import Float
@@ -14,8 +14,13 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
 from eclip_lib.config import ASSETS, TINY, find_path
+from eclip_lib.weights import check_fit, read_weights
 
 RANDOM = "random"
+NEEDS = (
+    "E-CLIP needs a ViT image tower pooled at its class token and CLIP's own causal text tower (ViT-B-32, ViT-B-16, "
+    "ViT-L-14 and their like)"
+)
 
 
 def load_clip(name: str = TINY, pretrained: str | None = None) -> CLIP:
@@ -24,8 +29,9 @@ def load_clip(name: str = TINY, pretrained: str | None = None) -> CLIP:
     Args:
         name: `"eclip-tiny"`, an open_clip architecture such as `"ViT-B-16"`, or a folder in open_clip's format.
         pretrained: open_clip tag (`"openai"`, needs a network or its cache) or a local file of weights; `"random"`
-            leaves an architecture untrained. A file of OpenAI's own weights needs the architecture's name with
-            `-quickgelu`; for a tag the activation follows by itself. The tiny one and a folder bring their own weights.
+            leaves an architecture untrained. OpenAI's own files and tags bring their QuickGELU; any other file is
+            read with the activation of the architecture's name (`-quickgelu` or not), and warns where that is GELU.
+            The tiny one and a folder bring their own weights.
 
     Raises:
         ValueError: the name is unknown, weights are not named, or the model is not a CLS-pooled ViT with CLIP's text
@@ -66,17 +72,54 @@ def _load_architecture(name: str, pretrained: str | None) -> CLIP:
     if pretrained is None:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name))
         raise ValueError(f"backbone {name!r} needs pretrained=...: a local file of weights, or one of {tags}")
+    _check_architecture(name)
+    if pretrained == RANDOM:
+        return open_clip.create_model(name)
+    tag = open_clip.get_pretrained_cfg(name, pretrained)
+    if not tag:
+        return _load_file(name, find_path(pretrained))
     try:
-        tag = open_clip.get_pretrained_cfg(name, pretrained) or {}
-        weights = None if pretrained == RANDOM else pretrained if tag else str(find_path(pretrained))
-        return open_clip.create_model(name, pretrained=weights, force_quick_gelu=tag.get("quick_gelu", False))
-    except FileNotFoundError:
-        raise
-    except (RuntimeError, OSError, ValueError, UnpicklingError) as error:
+        return open_clip.create_model(name, pretrained=pretrained, force_quick_gelu=tag.get("quick_gelu", False))
+    except (RuntimeError, OSError, ValueError) as error:
+        source = tag.get("url") or f"open_clip_model.safetensors of the hub's {tag.get('hf_hub', '').rstrip('/')}"
         raise FileNotFoundError(
-            f"weights {pretrained!r} of {name} could not be loaded ({error}). Without a network, download the file "
-            "elsewhere and give its path as pretrained"
+            f"weights {pretrained!r} of {name} could not be fetched ({error}). Without a network, fetch {source} "
+            "elsewhere and give the path of that file as pretrained"
         ) from error
+
+
+def _load_file(name: str, path: Path) -> CLIP:
+    """Build an architecture and fill it from a local file, strictly; OpenAI's own weights force QuickGELU."""
+    state, openai = read_weights(path)
+    quick = openai or open_clip.get_model_config(name).get("quick_gelu", False)
+    if not quick:
+        warnings.warn(
+            f"{path} does not say its activation, so {name} uses GELU; weights trained with QuickGELU (OpenAI's and "
+            f"those fine-tuned from them) need {name}-quickgelu",
+            stacklevel=4,
+        )
+    clip = open_clip.create_model(name, force_quick_gelu=quick)
+    check_fit(state, clip.state_dict(), path, name)
+    clip.load_state_dict(state)
+    return clip
+
+
+def _check_architecture(name: str) -> None:
+    """Refuse by its config, before it is built, an architecture whose towers the event encoder cannot wrap."""
+    cfg = open_clip.get_model_config(name)
+    vision, text = cfg["vision_cfg"], cfg["text_cfg"]
+    reasons = {
+        "its image tower is a ResNet": isinstance(vision.get("layers"), list | tuple),
+        "its image tower is timm's": "timm_model_name" in vision,
+        "it is a CoCa with a captioning decoder": "multimodal_cfg" in cfg,
+        "its text tower is HuggingFace's": "hf_model_name" in text,
+        "its image tower averages its patches (CLIPA)": vision.get("pool_type", "tok") != "tok",
+        "its image tower pools by attention": vision.get("attentional_pool", False),
+        "its text tower is not causal": text.get("no_causal_mask", False),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise ValueError(f"backbone {name!r}: {reason}; {NEEDS}")
 
 
 def _check_towers(clip: CLIP, name: str) -> None:
@@ -86,10 +129,7 @@ def _check_towers(clip: CLIP, name: str) -> None:
     plain = plain and visual.attn_pool is None and visual.pool_type == "tok"
     plain = plain and clip.text_pool_type == "argmax" and clip.attn_mask is not None
     if not plain or not all(isinstance(block, ResidualAttentionBlock) for block in visual.transformer.resblocks):
-        raise ValueError(
-            f"backbone {name!r}: E-CLIP needs a ViT image tower pooled at its class token and CLIP's own causal "
-            "text tower (ViT-B-32, ViT-B-16, ViT-L-14 and their like)"
-        )
+        raise ValueError(f"backbone {name!r}: {NEEDS}")
 
 
 def normalize_images(clip: CLIP, images: Float[Tensor, "*B 3 S S"]) -> Float[Tensor, "*B 3 S S"]:

@@ -12,7 +12,7 @@ from eclip_lib.config import ROOT
 
 PACKAGE = "eclip_lib"
 LEVELS = [
-    {"config", "formats", "losses", "metrics", "parameters", "gaze", "stills"},
+    {"config", "formats", "losses", "metrics", "parameters", "gaze", "stills", "weights"},
     {"event_array"},
     {"formats_aedat4", "formats_atis", "formats_ecf", "formats_hdf5", "formats_numpy", "formats_prophesee"},
     {"events"},

@@ -1,0 +1,78 @@
+"""Local files of CLIP weights: OpenAI's archives and state dicts, and open_clip's files.
+
+path -> state dict by CLIP's names, and whether it is OpenAI's, whose towers need QuickGELU.
+"""
+
+import hashlib
+import zipfile
+from functools import cache
+from pathlib import Path
+from pickle import UnpicklingError
+
+import open_clip
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+OPENAI_ONLY = {"input_resolution", "context_length", "vocab_size"}  # sizes that OpenAI keeps among the weights
+
+
+@cache
+def openai_digests() -> frozenset[str]:
+    """Return the SHA-256 digests that OpenAI published, which are part of its files' addresses."""
+    urls = [
+        open_clip.get_pretrained_cfg(name, "openai").get("url", "") for name in open_clip.openai.list_openai_models()
+    ]
+    return frozenset(url.split("/")[-2] for url in urls if "openaipublic" in url)
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.split("/")[1:2] == ["code"] for name in archive.namelist())
+
+
+def _read_torchscript(path: Path) -> dict[str, Tensor]:
+    """Read OpenAI's own archive; a TorchScript archive can run code, so only the published ones are opened."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if digest not in openai_digests():
+        raise ValueError(
+            f"{path}: a TorchScript archive can run code, and its SHA-256 {digest} is none that OpenAI published; "
+            "fetch it again, or save its state dict with torch.save and give that file"
+        )
+    return torch.jit.load(path, map_location="cpu").state_dict()
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
+    """Read a file of weights; nothing in it is executed.
+
+    Returns:
+        The state dict in float32, DataParallel's `module.` taken off; whether it has OpenAI's form.
+
+    Raises:
+        ValueError: the file is no state dict, or an archive that OpenAI did not publish.
+    """
+    if _is_torchscript(path):
+        state = _read_torchscript(path)
+    else:
+        try:
+            safe = path.suffix == ".safetensors"
+            state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        except (UnpicklingError, RuntimeError, EOFError, SafetensorError) as error:
+            raise ValueError(f"{path}: could not be read as weights: {error}") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: could not be read as weights: it holds no dict of tensors by name")
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    openai = set(state) >= OPENAI_ONLY
+    return {name: value.float() for name, value in state.items() if name not in OPENAI_ONLY}, openai
+
+
+def check_fit(state: dict[str, Tensor], own: dict[str, Tensor], path: Path, name: str) -> None:
+    """Raise ValueError that names the first tensor by which a file and an architecture differ."""
+    odd = sorted(set(state) ^ set(own)) or sorted(key for key in own if own[key].shape != state[key].shape)
+    if odd:
+        kind = "is missing in it" if odd[0] not in state else "is unknown" if odd[0] not in own else "has another shape"
+        raise ValueError(f"{path} holds no weights of {name}: {len(odd)} tensors differ, the first, {odd[0]}, {kind}")
