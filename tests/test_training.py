@@ -37,8 +37,8 @@ def toy_fit(clip, recipe="workbench", **train):
 
 @pytest.mark.parametrize("recipe", ["paper", "eventbind", "workbench"])
 def test_the_loss_falls_and_the_classes_are_learned(clip, recipe):
-    _, records = toy_fit(clip, recipe)
-    assert [r["epoch"] for r in records] == list(range(1, 7))
+    _, records = toy_fit(clip, recipe, epochs=10)
+    assert [r["epoch"] for r in records] == list(range(1, 11))
     assert records[-1]["event_text"] < records[0]["event_text"]
     assert records[-1]["val_top1"] == 1.0
 
