@@ -97,7 +97,17 @@ def run_block(
     block: ResidualAttentionBlock, prompts: BlockPrompts, x: Float[Tensor, "BT N D"], valid: Bool[Tensor, "B T"]
 ) -> Float[Tensor, "BT N D"]:
     """Run one CLIP block with its prompts; they are gone afterwards."""
-    x = x + block.ls_1(attend(block, x, prompts(x, valid), prompts.gate))
+    return apply_block(block, x, prompts(x, valid), prompts.gate)
+
+
+def apply_block(
+    block: ResidualAttentionBlock,
+    x: Float[Tensor, "BT N D"],
+    prompts: Float[Tensor, "BT M D"] | None,
+    gate: Float[Tensor, ""] | None,
+) -> Float[Tensor, "BT N D"]:
+    """Run one CLIP block for prompts that are already made."""
+    x = x + block.ls_1(attend(block, x, prompts, gate))
     return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 

@@ -169,5 +169,5 @@ def _build(mapped: State, clip: CLIP, path: Path) -> EClip:
         raise ValueError(f"{path}: {error}") from error
     if handcrafted.shape[-1] != model.prompts.handcrafted.context.shape[-1]:
         raise ValueError(f"{path}: prompt_init.ctx has shape {tuple(handcrafted.shape)}, not the text tower's width")
-    model.prompts.handcrafted.context = handcrafted
+    model.prompts.handcrafted.register_buffer("context", handcrafted)  # trained, so part of what is saved from here on
     return model.eval()

@@ -19,7 +19,7 @@ from torch import Tensor
 from eclip_lib.backbone import normalize_images
 from eclip_lib.config import RECIPES, FrameConfig, Run
 from eclip_lib.ecm import event_frames
-from eclip_lib.event_encoder import BlockPrompts, EventEncoder, attend
+from eclip_lib.event_encoder import BlockPrompts, EventEncoder, apply_block
 from eclip_lib.model import EClip
 from eclip_lib.samples import embedded_sample
 
@@ -118,20 +118,14 @@ def _trace_block(block: ResidualAttentionBlock, prompts: BlockPrompts, x: Tensor
     gate = 0.0 if tokens is None else 1.0 if prompts.gate is None else float(prompts.gate)
     return BlockTrace(
         before=x,
-        after=_finish(block, x, tokens, prompts.gate),
+        after=apply_block(block, x, tokens, prompts.gate),
         prompts=tokens,
         gate=gate,
-        without={kind: _finish(block, x, rest, prompts.gate) for kind, rest in fewer.items()},
+        without={kind: apply_block(block, x, rest, prompts.gate) for kind, rest in fewer.items()},
         plain=class_attention(block, x, None),
         mixed=class_attention(block, x, tokens),
         cross=frame_attention(prompts, x, valid),
     )
-
-
-def _finish(block: ResidualAttentionBlock, x: Tensor, prompts: Tensor | None, gate: Tensor | None) -> Tensor:
-    """Run a block for prompts that are already made."""
-    x = x + block.ls_1(attend(block, x, prompts, gate))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))
 
 
 def head_weights(

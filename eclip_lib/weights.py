@@ -54,7 +54,8 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
     Raises:
         ValueError: the file is no state dict, or an archive that OpenAI did not publish.
     """
-    if _is_torchscript(path):
+    script = _is_torchscript(path)
+    if script:
         state = _read_torchscript(path)
     else:
         try:
@@ -66,7 +67,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: could not be read as weights: it holds no dict of tensors by name")
     state = {name.removeprefix("module."): value for name, value in state.items()}
-    openai = set(state) >= OPENAI_ONLY
+    openai = script or set(state) >= OPENAI_ONLY
     return {name: value.float() for name, value in state.items() if name not in OPENAI_ONLY}, openai
 
 

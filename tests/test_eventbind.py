@@ -118,6 +118,7 @@ def test_event_features_equal_the_official_order_of_work(official, tmp_path, giv
 def test_both_kinds_of_text_use_the_file(official, tmp_path):
     clip, state = official
     model = load_eventbind_checkpoint(written(state, tmp_path), clip)
+    assert torch.equal(model.trained_state()["prompts.handcrafted.context"], state["prompt_init.ctx"])
     event_emb = F.normalize(torch.randn(1, EMBED), dim=-1)
     ids = torch.tensor([*clip.tokenizer.encode("dog."), clip.tokenizer.eot_token_id])
     kinds = []
