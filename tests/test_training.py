@@ -29,7 +29,8 @@ def toy_frames(n=12, seed=0):
 def toy_fit(clip, recipe="workbench", **train):
     torch.manual_seed(0)
     model = EClip(ModelConfig(recipe=recipe, event_prompts=2, context_length=2), clip)
-    stills = torch.nn.functional.normalize(torch.randn(12, 2, 128), dim=-1)
+    own = torch.Generator().manual_seed(0)  # the same stills, however many numbers the model draws for its start
+    stills = torch.nn.functional.normalize(torch.randn(12, 2, 128, generator=own), dim=-1)
     cfg = TrainConfig(**({"epochs": 6, "batch_size": 6, "flip": False, "shift": 0} | train))
     records = list(fit(model, toy_frames(), toy_frames(6, 1), stills, NAMES, cfg, LossConfig(recipe=recipe)))
     return model, records
@@ -37,8 +38,8 @@ def toy_fit(clip, recipe="workbench", **train):
 
 @pytest.mark.parametrize("recipe", ["paper", "eventbind", "workbench"])
 def test_the_loss_falls_and_the_classes_are_learned(clip, recipe):
-    _, records = toy_fit(clip, recipe, epochs=10)
-    assert [r["epoch"] for r in records] == list(range(1, 11))
+    _, records = toy_fit(clip, recipe)
+    assert [r["epoch"] for r in records] == list(range(1, 7))
     assert records[-1]["event_text"] < records[0]["event_text"]
     assert records[-1]["val_top1"] == 1.0
 
