@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import open_clip
+from huggingface_hub.constants import HF_HUB_CACHE
 from jaxtyping import Float
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
@@ -14,7 +15,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor
 
 from eclip_lib.config import ASSETS, TINY, find_path
-from eclip_lib.weights import check_fit, read_weights
+from eclip_lib.weights import CONFIG, WEIGHTS, check_fit, hub_snapshot, read_weights, weights_file
 
 RANDOM = "random"
 NEEDS = (
@@ -27,11 +28,13 @@ def load_clip(name: str = TINY, pretrained: str | None = None) -> CLIP:
     """Load a CLIP model in float32 and eval mode; the model carries its `tokenizer`.
 
     Args:
-        name: `"eclip-tiny"`, an open_clip architecture such as `"ViT-B-16"`, or a folder in open_clip's format.
-        pretrained: open_clip tag (`"openai"`, needs a network or its cache) or a local file of weights; `"random"`
-            leaves an architecture untrained. OpenAI's own files and tags bring their QuickGELU; any other file is
-            read with the activation of the architecture's name (`-quickgelu` or not), and warns where that is GELU.
-            The tiny one and a folder bring their own weights.
+        name: `"eclip-tiny"`, an open_clip architecture such as `"ViT-B-16"`, or a folder in open_clip's format (with
+            its config), as it lies in the hub's cache too.
+        pretrained: open_clip tag (`"openai"`, needs a network or its cache), or a local file of weights or folder with
+            one, as it lies in the hub's cache too; `"random"` leaves an architecture untrained. OpenAI's own files and
+            tags bring their QuickGELU, and so does a config beside the file; any other file is read with the activation
+            of the architecture's name (`-quickgelu` or not), and warns where that is GELU. The tiny one and a folder
+            given as name bring their own weights.
 
     Raises:
         ValueError: the name is unknown, weights are not named, or the model is not a CLS-pooled ViT with CLIP's text
@@ -53,8 +56,8 @@ def clip_folder(name: str) -> Path | None:
     """Return the folder in open_clip's format that a name stands for; None for an architecture."""
     folder = ASSETS / "eclip_tiny" if name == TINY else Path(name)
     if name != TINY and name not in open_clip.list_models() and ("/" in name or folder.is_dir()):
-        folder = find_path(name)
-    return folder if (folder / "open_clip_config.json").is_file() else None
+        folder = hub_snapshot(find_path(name))
+    return folder if (folder / CONFIG).is_file() else None
 
 
 def _folder_tokenizer(folder: Path, clip: CLIP) -> SimpleTokenizer:
@@ -66,9 +69,7 @@ def _folder_tokenizer(folder: Path, clip: CLIP) -> SimpleTokenizer:
 
 def _load_architecture(name: str, pretrained: str | None) -> CLIP:
     if name not in open_clip.list_models():
-        raise ValueError(
-            f"backbone {name!r}: not {TINY!r}, not a folder with open_clip_config.json, not a model of open_clip"
-        )
+        raise ValueError(f"backbone {name!r}: not {TINY!r}, not a folder with {CONFIG}, not a model of open_clip")
     if pretrained is None:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name))
         raise ValueError(f"backbone {name!r} needs pretrained=...: a local file of weights, or one of {tags}")
@@ -81,18 +82,31 @@ def _load_architecture(name: str, pretrained: str | None) -> CLIP:
     try:
         return open_clip.create_model(name, pretrained=pretrained, force_quick_gelu=tag.get("quick_gelu", False))
     except (RuntimeError, OSError, ValueError) as error:
-        source = tag.get("url") or f"open_clip_model.safetensors of the hub's {tag.get('hf_hub', '').rstrip('/')}"
         raise FileNotFoundError(
-            f"weights {pretrained!r} of {name} could not be fetched ({error}). Without a network, fetch {source} "
-            "elsewhere and give the path of that file as pretrained"
+            f"weights {pretrained!r} of {name} could not be fetched ({error}). Without a network, {_where(tag)}"
         ) from error
 
 
+def _where(tag: dict) -> str:
+    """Say which file of weights to fetch elsewhere, and where to put it."""
+    ways = [f"fetch {tag['url']} elsewhere and give the path of that file as pretrained"] if tag.get("url") else []
+    if tag.get("hf_hub"):
+        repo, _, file = tag["hf_hub"].rpartition("/")
+        folder = f"models--{repo.replace('/', '--')}"
+        ways.append(
+            f"download {file or WEIGHTS[0]} of the hub's {repo} elsewhere and copy the folder {folder} of that "
+            f"machine's cache to {HF_HUB_CACHE}, or give its path as pretrained"
+        )
+    return "; or ".join(ways)
+
+
 def _load_file(name: str, path: Path) -> CLIP:
-    """Build an architecture and fill it from a local file, strictly; OpenAI's own weights force QuickGELU."""
+    """Build an architecture and fill it from local weights, strictly; OpenAI's own force QuickGELU."""
+    path, configured = weights_file(path)
     state, openai = read_weights(path)
-    quick = openai or open_clip.get_model_config(name).get("quick_gelu", False)
-    if not quick:
+    named = open_clip.get_model_config(name).get("quick_gelu", False)
+    quick = openai or (named if configured is None else configured)
+    if not quick and configured is None:
         warnings.warn(
             f"{path} does not say its activation, so {name} uses GELU; weights trained with QuickGELU (OpenAI's and "
             f"those fine-tuned from them) need {name}-quickgelu",

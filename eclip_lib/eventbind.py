@@ -3,12 +3,14 @@
 state dict that the official training script saves -> `EClip` of recipe `eventbind`.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
-from open_clip.model import CLIP, build_model_from_openai_state_dict
+from open_clip.model import CLIP, build_model_from_openai_state_dict, set_model_preprocess_cfg
 from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transform import PreprocessCfg
 from open_clip.transformer import QuickGELU
 from torch import Tensor
 
@@ -85,6 +87,7 @@ def _rebuild_clip(state: State, path: Path) -> CLIP:
         raise ValueError(f"{path}: {FULL_CLIP}* holds no whole CLIP, give clip: {error}") from error
     clip.load_state_dict(weights)  # again, now that nothing is rounded to float16
     clip.tokenizer = SimpleTokenizer(context_length=clip.context_length)
+    set_model_preprocess_cfg(clip, asdict(PreprocessCfg(size=clip.visual.image_size)))  # OpenAI's mean and std
     return clip.eval()
 
 
@@ -152,7 +155,6 @@ def _map_prompts(own: State, path: Path) -> State:
 
 def _build(mapped: State, clip: CLIP, path: Path) -> EClip:
     """Build the model whose sizes the tensors have, and fill it."""
-    handcrafted = mapped.pop("prompts.handcrafted.context")
     modality = mapped.get("event_encoder.prompts.0.modality")
     if modality is None:
         raise ValueError(f"{path}: event_encoder.visual.* holds no transformer block")
@@ -167,7 +169,4 @@ def _build(mapped: State, clip: CLIP, path: Path) -> EClip:
         model.load_trained_state(mapped)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    if handcrafted.shape[-1] != model.prompts.handcrafted.context.shape[-1]:
-        raise ValueError(f"{path}: prompt_init.ctx has shape {tuple(handcrafted.shape)}, not the text tower's width")
-    model.prompts.handcrafted.register_buffer("context", handcrafted)  # trained, so part of what is saved from here on
     return model.eval()

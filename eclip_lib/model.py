@@ -17,6 +17,8 @@ from eclip_lib.event_encoder import EventEncoder
 from eclip_lib.losses import cosine_logits
 from eclip_lib.prompts import HybridPrompts
 
+HANDCRAFTED = "prompts.handcrafted.context"  # among the weights only where it was trained, as EventBind's code does
+
 
 class EClip(nn.Module):
     """CLIP with a third tower for events.
@@ -53,6 +55,8 @@ class EClip(nn.Module):
         Raises:
             ValueError: a weight is missing, unknown or of another shape.
         """
+        if HANDCRAFTED in state and self.prompts.handcrafted is not None:
+            self.prompts.handcrafted.set_context(state[HANDCRAFTED])
         own = self.trained_state()
         odd = sorted(set(own) ^ set(state)) or [k for k in own if own[k].shape != state[k].shape]
         if odd:
@@ -82,14 +86,17 @@ class EClip(nn.Module):
         return text_emb[0] if content_emb is None else text_emb.expand(len(content_emb), -1, -1)
 
     def encode_class_text(
-        self, class_names: Sequence[str], classes: Int[Tensor, "B U"], content_emb: Float[Tensor, "B D"] | None
-    ) -> Float[Tensor, "B U D"]:
-        """Embed for each sample only the classes it names, as indices into `class_names`, at unit length."""
+        self, class_names: Sequence[str], classes: Int[Tensor, "#B U"], content_emb: Float[Tensor, "B D"] | None
+    ) -> Float[Tensor, "P U D"]:
+        """Embed for each sample only the classes it names, as indices into `class_names`, at unit length.
+
+        One row of `classes` serves all samples. P is B, or 1 where neither side has more.
+        """
         return self.prompts(self.clip, class_names, content_emb, classes)
 
     def encode_class_branches(
-        self, class_names: Sequence[str], classes: Int[Tensor, "B U"], content_emb: Float[Tensor, "B D"] | None
-    ) -> tuple[Float[Tensor, "B U D"], ...]:
+        self, class_names: Sequence[str], classes: Int[Tensor, "#B U"], content_emb: Float[Tensor, "B D"] | None
+    ) -> tuple[Float[Tensor, "P U D"], ...]:
         """Embed as `encode_class_text`, each kind of text apart (handcrafted, learnable), for EventBind's MSE."""
         return self.prompts.branches(self.clip, class_names, content_emb, classes)
 

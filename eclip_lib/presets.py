@@ -25,10 +25,11 @@ def image_size(backbone: str) -> int:
     import open_clip
 
     from eclip_lib.backbone import clip_folder
+    from eclip_lib.weights import CONFIG
 
     folder = clip_folder(backbone)
     if folder is not None:
-        config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+        config = json.loads((folder / CONFIG).read_text())["model_cfg"]
     else:
         config = open_clip.get_model_config(backbone)
     if config is None:

@@ -55,6 +55,17 @@ class PromptBranch(nn.Module):
             dims = clip.text_projection.shape[1], clip.token_embedding.embedding_dim
             self.content = ContentPrompt(*dims, start=self._content_start(cfg, learnable))
 
+    def set_context(self, context: Float[Tensor, "n d"]) -> None:
+        """Replace a template's words by trained vectors, which are saved with the model from here on.
+
+        Source: our choice: the official code trains its handcrafted context, unlike the paper.
+        """
+        if context.shape[-1] != self.context.shape[-1]:
+            raise ValueError(
+                f"the context has shape {tuple(context.shape)}, but the text tower's width is {self.context.shape[-1]}"
+            )
+        self.register_buffer("context", context)
+
     @staticmethod
     def _content_start(cfg: ModelConfig, learnable: bool) -> float | None:
         """Return how strong the content prompts start.
@@ -75,7 +86,7 @@ class PromptBranch(nn.Module):
         return torch.cat([repeat(self.start, "n d -> b n d", b=len(context)), context], dim=1)
 
     def encode(
-        self, clip: CLIP, names: Sequence[str], content_emb: Tensor | None, classes: Int[Tensor, "B U"] | None
+        self, clip: CLIP, names: Sequence[str], content_emb: Tensor | None, classes: Int[Tensor, "#B U"] | None
     ) -> Float[Tensor, "P K D"]:
         """Encode the names after the prefix, all of them or for each row only `classes`; unit length."""
         prefix = self.prefix(content_emb)
@@ -107,7 +118,7 @@ class HybridPrompts(nn.Module):
         clip: CLIP,
         names: Sequence[str],
         content_emb: Float[Tensor, "B D"] | None = None,
-        classes: Int[Tensor, "B U"] | None = None,
+        classes: Int[Tensor, "#B U"] | None = None,
     ) -> Float[Tensor, "P K D"]:
         """Encode class names to unit embeddings, both kinds of text mixed; see `branches` for the arguments."""
         return self.mixed(*self.branches(clip, names, content_emb, classes))
@@ -117,7 +128,7 @@ class HybridPrompts(nn.Module):
         clip: CLIP,
         names: Sequence[str],
         content_emb: Float[Tensor, "B D"] | None = None,
-        classes: Int[Tensor, "B U"] | None = None,
+        classes: Int[Tensor, "#B U"] | None = None,
     ) -> tuple[Float[Tensor, "P K D"], ...]:
         """Encode class names to the unit embeddings of each kind of text there is: handcrafted, learnable.
 
@@ -125,7 +136,7 @@ class HybridPrompts(nn.Module):
             clip: gives the text tower and the tokenizer.
             names: the class names.
             content_emb: unit embeddings that condition the prompts, or None.
-            classes: for each row, which names to encode, as indices; None encodes all.
+            classes: for each row, or in one row for all, which names to encode, as indices; None encodes all.
 
         Returns:
             Of each kind (1, K, D) without any content, (B, K, D) with content, (B, U, D) with `classes`.

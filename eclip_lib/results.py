@@ -195,6 +195,35 @@ def paired_gains(rows: pd.DataFrame | Sequence[dict], metric: str = "top1") -> p
     return pd.DataFrame(lines)
 
 
+def recipe_gains(rows: pd.DataFrame | Sequence[dict], metric: str = "top1") -> pd.DataFrame:
+    """Return E-CLIP's recipes `workbench` and `paper` side by side, paired by seed and fold.
+
+    Returns:
+        A row for each setting: both as mean ± sd in percent, the mean difference in points, and its 95 % t interval
+        over the pairs.
+    """
+    rows = as_table(rows)
+    rows = rows[rows.method == "e-clip"].sort_values(["dataset", "shots"], na_position="first")
+    lines = []
+    for (dataset, simulated, protocol, shots), group in rows.groupby(
+        ["dataset", "simulated", "protocol", "shots"], dropna=False, sort=False
+    ):
+        pairs = group.assign(fold=group.fold.fillna(-1)).pivot(index=["seed", "fold"], columns="recipe", values=metric)
+        mean, low, high = (
+            f"{100 * v:+.1f}" for v in paired_interval((pairs.workbench - pairs.paper).dropna().tolist())
+        )
+        lines.append(
+            {
+                "data": f"{dataset} ({'simulated' if simulated else 'real'})",
+                "setting": setting(protocol, shots),
+                **{name: percent(*mean_sd(pairs[name].tolist())) for name in ("workbench", "paper")},
+                "points": mean,
+                "95 % interval": f"{low} to {high}",
+            }
+        )
+    return pd.DataFrame(lines)
+
+
 def _paired(ours: pd.Series, theirs: pd.Series) -> list[float]:
     """Subtract pair by pair; a method with a single run, which has no seeds, stands against each of ours."""
     return ((ours - theirs.iloc[0]) if len(theirs) == 1 else (ours - theirs).dropna()).tolist()

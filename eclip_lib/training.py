@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from open_clip.model import CLIP
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -178,8 +179,13 @@ def save_checkpoint(
         temporary.write_text(json.dumps(description, indent=1) + "\n")
 
 
-def load_checkpoint(folder: Path = ASSETS / "eclip_tiny_events") -> tuple[EClip, Run, dict]:
+def load_checkpoint(folder: Path = ASSETS / "eclip_tiny_events", clip: CLIP | None = None) -> tuple[EClip, Run, dict]:
     """Rebuild a model in eval mode, its run and the rest of its description; without a folder, the embedded one.
+
+    Args:
+        folder: what `save_checkpoint` wrote.
+        clip: the frozen CLIP the model was trained on; None loads it by the name and weights of the run. Needed after
+            `load_eventbind_checkpoint`, which takes CLIP from the official file: pass that model's `clip`.
 
     Raises:
         FileNotFoundError: the folder has no checkpoint.
@@ -190,9 +196,9 @@ def load_checkpoint(folder: Path = ASSETS / "eclip_tiny_events") -> tuple[EClip,
         raise FileNotFoundError(f"no checkpoint in {folder}: it needs {DESCRIPTION} and {WEIGHTS}")
     description = json.loads((folder / DESCRIPTION).read_text())
     run = Run.from_dict(description.pop("run"))
-    clip = load_clip(run.model.backbone, run.model.pretrained)
+    clip = clip or load_clip(run.model.backbone, run.model.pretrained)
     if description.pop("clip") != clip_key(clip):
-        raise ValueError(f"{folder} was trained on another {run.model.backbone} than the one that is installed")
+        raise ValueError(f"{folder} was trained on another {run.model.backbone} than this one")
     model = EClip(run.model, clip, run.frames.frames)
     model.load_trained_state({name: value.float() for name, value in load_file(folder / WEIGHTS).items()})
     return model.eval(), run, description

@@ -1,9 +1,10 @@
-"""Local files of CLIP weights: OpenAI's archives and state dicts, and open_clip's files.
+"""Local files of CLIP weights: OpenAI's archives and state dicts, open_clip's files, and folders of the hub's cache.
 
-path -> state dict by CLIP's names, and whether it is OpenAI's, whose towers need QuickGELU.
+path -> state dict by CLIP's names, and whether its towers need QuickGELU, as far as the files say.
 """
 
 import hashlib
+import json
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 OPENAI_ONLY = {"input_resolution", "context_length", "vocab_size"}  # sizes that OpenAI keeps among the weights
+CONFIG = "open_clip_config.json"
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 
 
 @cache
@@ -69,6 +72,38 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
     state = {name.removeprefix("module."): value for name, value in state.items()}
     openai = script or set(state) >= OPENAI_ONLY
     return {name: value.float() for name, value in state.items() if name not in OPENAI_ONLY}, openai
+
+
+def hub_snapshot(folder: Path) -> Path:
+    """Return the folder with the files of a model: of the hub's cache the main revision, else the folder itself."""
+    main, snapshots = folder / "refs" / "main", folder / "snapshots"
+    if main.is_file():
+        return snapshots / main.read_text().strip()
+    revisions = sorted(snapshots.iterdir()) if snapshots.is_dir() else []
+    return revisions[0] if len(revisions) == 1 else folder
+
+
+def weights_file(path: Path) -> tuple[Path, bool | None]:
+    """Find the file of weights that a path stands for.
+
+    Args:
+        path: the file, or a folder: one of the hub's cache (`models--...`), or one with open_clip's files.
+
+    Returns:
+        The file; whether the config beside it asks for QuickGELU, None without a config.
+
+    Raises:
+        FileNotFoundError: the folder holds none of open_clip's files, or more than one revision and no main one.
+    """
+    folder = hub_snapshot(path) if path.is_dir() else path.parent
+    if path.is_dir():
+        found = [folder / name for name in WEIGHTS if (folder / name).is_file()]
+        if not found:
+            raise FileNotFoundError(f"no weights in {folder}: put {WEIGHTS[0]} or {WEIGHTS[-1]} there")
+        path = found[0]
+    config = folder / CONFIG
+    quick = json.loads(config.read_text())["model_cfg"].get("quick_gelu", False) if config.is_file() else None
+    return path, quick
 
 
 def check_fit(state: dict[str, Tensor], own: dict[str, Tensor], path: Path, name: str) -> None:

@@ -5,6 +5,14 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import settings
+from jaxtyping import install_import_hook
+
+import tests.typechecker  # noqa: F401  the hook below finds it by name
+
+# Before anything of eclip_lib is imported. Where users come in, the library has better words for a wrong type; and
+# torch.compile cannot look through the checks of the event encoder.
+TENSOR_FILES = "backbone losses prompts text_encoder model eventbind inputs evaluation metrics training inside"
+install_import_hook([f"eclip_lib.{name}" for name in TENSOR_FILES.split()], "tests.typechecker.check")
 
 from eclip_lib.backbone import load_clip
 from eclip_lib.events import EVENT_DTYPE, Recording

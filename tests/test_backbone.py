@@ -1,12 +1,18 @@
 """Weights from files in the formats that users have; architectures that do not fit are refused by name."""
 
+import json
+import shutil
+
+import open_clip
 import pytest
 import torch
+from huggingface_hub.constants import HF_HUB_CACHE
 from open_clip.transformer import QuickGELU
 from safetensors.torch import save_file
 
 from eclip_lib.backbone import load_clip
-from eclip_lib.weights import openai_digests
+from eclip_lib.config import ASSETS
+from eclip_lib.weights import openai_digests, weights_file
 
 NAME = "ViT-B-32"
 
@@ -66,6 +72,61 @@ def test_files_that_do_not_fit_are_refused(original, tmp_path):
     with pytest.raises(ValueError, match=r"SHA-256 [0-9a-f]{64} is none that OpenAI published"):
         load_clip(NAME, str(path))
     assert len(openai_digests()) >= 9 and all(len(digest) == 64 for digest in openai_digests())
+
+
+def hub_folder(root, revisions=("new", "old")):
+    """Return a folder as the hub's cache has it; its main revision is the first."""
+    folder = root / "models--lab--clip"
+    for revision in revisions:
+        (folder / "snapshots" / revision).mkdir(parents=True)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(f"{revisions[0]}\n")
+    return folder, folder / "snapshots" / revisions[0]
+
+
+@pytest.mark.parametrize("config", [True, False])
+def test_a_folder_of_the_hubs_cache(original, tmp_path, config, recwarn):
+    """With a config beside the weights it tells the activation, whatever the name; without, the name does."""
+    folder, snapshot = hub_folder(tmp_path)
+    torch.save(original.state_dict(), snapshot / "open_clip_pytorch_model.bin")
+    if config:
+        (snapshot / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"quick_gelu": True}}))
+    clip = load_clip(NAME if config else NAME + "-quickgelu", str(folder))
+    assert uses_quick_gelu(clip) and not [w for w in recwarn if "activation" in str(w.message)]
+    assert all(torch.equal(value, clip.state_dict()[name]) for name, value in original.state_dict().items())
+
+
+def test_a_folder_of_the_hubs_cache_as_backbone(clip, tmp_path):
+    folder, snapshot = hub_folder(tmp_path)
+    shutil.copytree(ASSETS / "eclip_tiny", snapshot, dirs_exist_ok=True)
+    assert all(
+        torch.equal(value, clip.state_dict()[name]) for name, value in load_clip(str(folder)).state_dict().items()
+    )
+
+
+def test_a_folder_without_weights_says_what_to_put_there(tmp_path):
+    folder, snapshot = hub_folder(tmp_path)
+    with pytest.raises(FileNotFoundError, match=rf"no weights in {snapshot}: put open_clip_model\.safetensors or"):
+        load_clip(NAME, str(folder))
+    (folder / "refs" / "main").unlink()  # two revisions, and none is the main one
+    (folder / "snapshots" / "old" / "open_clip_model.safetensors").touch()
+    with pytest.raises(FileNotFoundError, match=rf"no weights in {folder}: put"):
+        weights_file(folder)
+    assert weights_file(folder / "snapshots" / "old")[0].name == "open_clip_model.safetensors"
+
+
+@pytest.mark.parametrize("name", [NAME, "ViT-B-16-quickgelu"])
+def test_without_a_network_it_says_which_file_to_put_where(monkeypatch, name):
+    def no_network(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(open_clip, "create_model", no_network)
+    tag = "laion2b_s34b_b79k" if name == NAME else "metaclip_400m"
+    repo = open_clip.get_pretrained_cfg(name, tag)["hf_hub"].rpartition("/")[0]
+    with pytest.raises(FileNotFoundError, match="no route to host") as caught:
+        load_clip(name, tag)
+    assert f"the hub's {repo} " in str(caught.value)
+    assert f"models--{repo.replace('/', '--')} of that machine's cache to {HF_HUB_CACHE}" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 
+from eclip_lib.config import FrameConfig, LossConfig, Run
 from eclip_lib.eventbind import load_eventbind_checkpoint
+from eclip_lib.training import load_checkpoint, save_checkpoint
 
 T, M, WIDTH, TEXT, EMBED, LAYERS = 3, 4, 128, 64, 32, 2
 
@@ -133,6 +135,24 @@ def test_both_kinds_of_text_use_the_file(official, tmp_path):
         kinds.append(F.normalize(clip.ln_final(x[0, -1]) @ clip.text_projection, dim=-1))
     text_emb = model.encode_text(["dog"], event_emb)[0, 0]
     assert torch.allclose(text_emb, F.normalize(kinds[0] + kinds[1], dim=-1), atol=1e-4)
+
+
+@torch.no_grad()
+def test_it_is_saved_and_loaded_as_any_other_model(official, tmp_path):
+    """The frozen CLIP comes from the official file again: no name stands for it."""
+    path = written(official[1], tmp_path)
+    model = load_eventbind_checkpoint(path)
+    run = Run(model=model.cfg, loss=LossConfig(recipe="eventbind"), frames=FrameConfig(size=32, frames=T))
+    save_checkpoint(tmp_path / "ours", model, run, ["dog", "cat"], {})
+    again, *_ = load_checkpoint(tmp_path / "ours", load_eventbind_checkpoint(path).clip)
+    frames, valid = torch.rand(2, T, 3, 32, 32), torch.ones(2, T, dtype=torch.bool)
+    assert torch.equal(*(m.classify(frames, valid, ["dog", "cat"]) for m in (model, again)))
+    other = load_eventbind_checkpoint(path).clip
+    torch.nn.init.zeros_(other.visual.conv1.weight)
+    with pytest.raises(ValueError, match="was trained on another"):
+        load_checkpoint(tmp_path / "ours", other)
+    with pytest.raises(ValueError, match=r"the context has shape \(5, 7\), but the text tower's width is 64"):
+        again.prompts.handcrafted.set_context(torch.zeros(5, 7))
 
 
 @pytest.mark.parametrize(

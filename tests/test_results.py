@@ -4,7 +4,17 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import pytest
 
-from eclip_lib.results import append_row, as_table, paired_gains, provenance, read_results, result_table, summary_table
+from eclip_lib.results import (
+    append_row,
+    as_table,
+    paired_gains,
+    provenance,
+    read_published,
+    read_results,
+    recipe_gains,
+    result_table,
+    summary_table,
+)
 
 
 def row(method="e-clip", seed=0, top1=0.5, **more):
@@ -97,6 +107,31 @@ def test_gains_are_paired_by_seed_and_fold():
         "95 % interval": "+5.0 to +5.0",
         "n": 3,
     }
+
+
+def test_recipes_are_paired_by_seed_and_zero_shot_comes_first():
+    rows = [
+        row(
+            seed=s,
+            top1=0.3 + 0.1 * s + gain,
+            recipe=recipe,
+            protocol=protocol,
+            shots=shots,
+            run_id=f"{recipe}{s}{shots}",
+        )
+        for protocol, shots in (("few-shot", 5), ("zero-shot", None))
+        for s in (1, 0)
+        for recipe, gain in (("paper", 0.0), ("workbench", 0.02 * s + (shots or 0) / 100))
+    ]
+    zero, few = recipe_gains([{"fold": None} | r for r in rows]).to_dict("records")
+    assert (zero["setting"], zero["points"], few["setting"], few["points"]) == ("zero-shot", "+1.0", "5-shot", "+6.0")
+    assert few["workbench"] == "41.0 ± 8.5 (n=2)" and few["paper"] == "35.0 ± 7.1 (n=2)"
+
+
+def test_the_tracked_batch_has_five_paired_seeds_in_each_setting():
+    rows = read_published("initializations")
+    sizes = rows.groupby(["dataset", "shots", "recipe"], dropna=False).seed.nunique()
+    assert len(sizes) == 12 and (sizes == 5).all()
 
 
 def test_provenance_is_plain():
