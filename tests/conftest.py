@@ -14,8 +14,8 @@ import tests.typechecker  # noqa: F401  the hook below finds it by name
 TENSOR_FILES = "backbone losses prompts text_encoder model eventbind inputs evaluation metrics training inside"
 install_import_hook([f"eclip_lib.{name}" for name in TENSOR_FILES.split()], "tests.typechecker.check")
 
-from eclip_lib.backbone import load_clip
-from eclip_lib.events import EVENT_DTYPE, Recording
+from eclip_lib.backbone import load_clip  # noqa: E402
+from eclip_lib.events import EVENT_DTYPE, Recording  # noqa: E402
 
 settings.register_profile("steady", deadline=None, derandomize=True)  # a slow machine is no failure, nor is luck
 settings.load_profile("steady")

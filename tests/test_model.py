@@ -7,7 +7,10 @@ import torch.nn.functional as F
 from eclip_lib.backbone import load_clip, normalize_images
 from eclip_lib.config import ModelConfig
 from eclip_lib.event_encoder import attend
+from eclip_lib.inside import sample_pairs
 from eclip_lib.model import EClip
+from eclip_lib.samples import sample_names
+from eclip_lib.training import load_checkpoint
 
 NAMES = ["dog", "ice cream", "tennis racket", "car"]
 
@@ -138,6 +141,18 @@ def test_bfloat16_autocast_keeps_the_embeddings(clip, frames, valid):
         low, logits = model.encode_events(frames, valid), model.classify(frames, valid, NAMES)
     assert F.cosine_similarity(exact, low.float()).min() > 0.999
     assert logits.dtype == torch.float32
+
+
+@torch.no_grad()
+def test_bfloat16_names_the_same_classes():
+    """One recording of each class, of a family that no training has seen; at most one of 100 may change."""
+    model, run, _ = load_checkpoint()
+    names = sample_names()
+    pairs = sample_pairs(names, run.frames)
+    exact = model.classify(pairs.frames, pairs.valid, names).argmax(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        low = model.classify(pairs.frames, pairs.valid, names).argmax(1)
+    assert (low == exact).float().mean() >= 0.99 and len(exact) == 100
 
 
 def test_invalid_frames_change_nothing(clip, frames, valid):
