@@ -273,19 +273,46 @@ class TrainConfig(Checked):
     clip_gradient: float = 1.0
     flip: bool = True  # mirror frames and still together
     shift: int = 2  # pixels; all frames of a batch are moved by up to as many
+    accumulate: int = 1  # batches whose gradients are summed up before a step
+    precision: Literal["32", "bf16", "16"] = "32"  # of the forward pass; weights, logits and losses stay in float32
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
+    workers: int = 0  # processes that read recordings; the result does not depend on it
+    drop_events: float = 0.0  # largest share of a recording's events that are left out at random
+    jitter_us: int = 0  # microseconds; standard deviation of noise on the times of events
+    crop_time: float = 0.0  # largest share of a recording's time that is cut off, at either end
+    select: Literal["last", "val", "best-epoch-on-test"] = "last"  # the third is the official code's, for comparison
 
-    _at_least: ClassVar = {"epochs": 1, "batch_size": 2, "tower_rate": 0, "additions_rate": 0, "warmup": 0}
+    _at_least: ClassVar = {
+        "epochs": 1,
+        "batch_size": 2,
+        "tower_rate": 0,
+        "additions_rate": 0,
+        "warmup": 0,
+        "accumulate": 1,
+        "workers": 0,
+        "drop_events": 0,
+        "jitter_us": 0,
+        "crop_time": 0,
+    }
+    _at_most: ClassVar = {"warmup": 1, "drop_events": 0.95, "crop_time": 0.95}
+
+
+Dataset = Literal["icons100", "n-mnist", "n-caltech101", "n-imagenet", "folder"]
 
 
 @dataclass(frozen=True)
 class DataConfig(Checked):
     """Which recordings, and how they are split."""
 
-    dataset: Literal["icons100", "n-mnist"] = "icons100"
-    root: str | None = None  # folder of the recordings; the embedded data set needs none
+    dataset: Dataset = "icons100"
+    root: str | None = None  # folder of the recordings, or of their shards; the embedded data set needs none
+    stills: str | None = None  # folder of the paired stills; None looks inside and beside root
+    splits: str | None = None  # folder of the official split lists; None takes the data set's own division
     subset: str | None = None  # name of a tracked class subset ("icons25")
-    protocol: Literal["zero-shot", "few-shot", "fine-tune"] = "few-shot"
-    shots: int | None = 5  # recordings a class; null where the protocol has none
+    protocol: Literal["zero-shot", "few-shot", "fine-tune", "base-to-new", "transfer", "retrieval"] = "few-shot"
+    shots: int | None = 5  # recordings a class; null where the protocol has none, or trains on all
+    target: Dataset | None = None  # of the protocol transfer: the data set to be tested on
+    target_root: str | None = None  # and its folder
     fold: int | None = None  # of the tracked folds, for data sets that have them
 
     _at_least: ClassVar = {"shots": 1, "fold": 0}
@@ -293,10 +320,16 @@ class DataConfig(Checked):
     def __post_init__(self) -> None:
         """Check, and that the protocol has its shots."""
         super().__post_init__()
-        if (self.protocol == "few-shot") != (self.shots is not None):
+        few, all_of_them = self.protocol == "few-shot", self.protocol in ("zero-shot", "fine-tune")
+        if (few and self.shots is None) or (all_of_them and self.shots is not None):
             raise ValueError(
                 f"DataConfig: protocol {self.protocol!r} with shots = {self.shots!r}; few-shot needs a number of "
-                "shots, the other protocols need shots = None"
+                "shots, zero-shot and fine-tune need shots = None"
+            )
+        if (self.protocol == "transfer") != (self.target is not None):
+            raise ValueError(
+                f"DataConfig: protocol {self.protocol!r} with target = {self.target!r}; transfer, and it alone, needs "
+                "a data set to be tested on"
             )
 
 
@@ -325,36 +358,3 @@ class Run(Checked):
             )
         if self.model.recipe != self.loss.recipe:
             raise ValueError(f"Run: model recipe {self.model.recipe!r} but loss recipe {self.loss.recipe!r}")
-
-
-@dataclass(frozen=True)
-class PretrainConfig(Checked):
-    """The recipe of the embedded tiny CLIP (notebook 90)."""
-
-    seed: int = 0
-    steps: int = 4200
-    batch: int = 256
-    learning_rate: float = 1.5e-3
-    weight_decay: float = 0.1
-    warmup: int = 100
-    average: float = 0.998  # decay of the averaged weights, which are the ones that ship
-    class_weight: float = 1.0  # cross-entropy against the texts of all basic classes
-    teacher_weight: float = 4.0  # cosine to the teacher's features through a small head
-    text_teacher_weight: float = 2.0  # the same for texts, towards the mean feature of the stills so named
-    relation_weight: float = 1.0  # KL between in-batch similarity rows of teacher and student
-    sketch_share: float = 0.3  # of each batch, drawn as event sketches
-    ease: float = 0.4  # share of the steps over which views grow from easy to full strength
-    extra_share: float = 0.2  # of each batch, stills of `pretrain_extra`
-    image_size: int = 48
-    patch_size: int = 8
-    width: int = 128
-    layers: int = 6
-    heads: int = 4
-    patch_dropout: float = 0.25  # regularises, and a step costs a quarter less; off in the last quarter of training
-    text_width: int = 128
-    text_layers: int = 2
-    context_length: int = 40
-    embed_dim: int = 128
-    validation_family: str = "streamline"  # its stills are held out of pre-training, for the learning curve
-
-    _at_least: ClassVar = {"steps": 1, "batch": 2, "learning_rate": 0, "image_size": 8, "patch_size": 1, "layers": 1}

@@ -1,6 +1,6 @@
-"""Data sets of recordings with their stills, and how protocols split them.
+"""Data sets of recordings with their stills.
 
-`DataConfig` -> `EventData` (what there is) -> `Split` (which index trains, validates, tests).
+`DataConfig` -> `EventData`: what there is, in which order, and how to get it.
 """
 
 import gzip
@@ -21,8 +21,6 @@ from eclip_lib.config import ASSETS, DataConfig, find_path
 from eclip_lib.events import Recording, read_events, write_events
 from eclip_lib.icons import Stills, icons100
 
-VALIDATION_SHARE = 0.1  # of the training groups of each class
-SPLIT_SEED = 2308_03135  # of the validation part, the same for every run
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 N_MNIST_SENSOR = (34, 34)
 
@@ -58,24 +56,6 @@ class EventData:
     def __len__(self) -> int:
         """Return the number of recordings."""
         return len(self.labels)
-
-
-@dataclass(frozen=True)
-class Split:
-    """Indices of the recordings that train, validate and test; disjoint."""
-
-    train: np.ndarray
-    val: np.ndarray
-    test: np.ndarray
-
-    @property
-    def all(self) -> np.ndarray:
-        """Return every index used, train first."""
-        return np.concatenate([self.train, self.val, self.test])
-
-    def hash(self, data: EventData) -> str:
-        """Name the split by the ids on each side."""
-        return content_key([[data.ids[i] for i in side] for side in (self.train, self.val, self.test)])
 
 
 def load_dataset(cfg: DataConfig) -> EventData:
@@ -247,50 +227,3 @@ def _read_idx(path: Path) -> np.ndarray:
         return np.frombuffer(data, np.uint8, offset=4 + 4 * sides).reshape(shape)
     except (OSError, EOFError, ValueError, struct.error) as error:
         raise ValueError(f"{path} is not a gzipped idx file: {error}") from error
-
-
-# --- splits ---
-
-
-def split_dataset(data: EventData, cfg: DataConfig, seed: int) -> Split:
-    """Split a data set by protocol.
-
-    Test: the data set's own test part. Validation: a tenth of the training groups of each class (at least one), the
-        same
-    for every run; no group is on both sides. Train: the rest (fine-tune), `cfg.shots` of each class drawn with
-    `seed`, at most one a group (few-shot), or nothing (zero-shot).
-    """
-    pool = np.flatnonzero(data.part == "train")
-    val = _validation(data, pool)
-    rest = np.setdiff1d(pool, val)
-    test = np.flatnonzero(data.part == "test")
-    if cfg.protocol == "zero-shot":
-        return Split(rest[:0], val, test)
-    return Split(rest if cfg.shots is None else draw_shots(data, rest, cfg.shots, seed), val, test)
-
-
-def _validation(data: EventData, pool: np.ndarray) -> np.ndarray:
-    rng = np.random.default_rng(SPLIT_SEED)
-    chosen = set()
-    for label in range(len(data.class_names)):
-        groups = np.unique(data.group[pool[data.labels[pool] == label]])
-        chosen.update(rng.choice(groups, max(1, round(VALIDATION_SHARE * len(groups))), replace=False))
-    return pool[np.isin(data.group[pool], list(chosen))]
-
-
-def draw_shots(data: EventData, pool: np.ndarray, shots: int, seed: int) -> np.ndarray:
-    """Draw up to `shots` recordings of every class, each from another group; warns where a class has fewer."""
-    rng = np.random.default_rng([SPLIT_SEED, seed])
-    picks, short = [], []
-    for label, name in enumerate(data.class_names):
-        members = rng.permutation(pool[data.labels[pool] == label])
-        _, first = np.unique(data.group[members], return_index=True)
-        chosen = members[np.sort(first)][:shots]
-        if len(chosen) < shots:
-            short.append(f"{name} ({len(chosen)})")
-        picks.append(np.sort(chosen))
-    if short:
-        warnings.warn(
-            f"{len(short)} classes have fewer than {shots} recordings and give all: {', '.join(short)}", stacklevel=2
-        )
-    return np.concatenate(picks)

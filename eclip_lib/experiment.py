@@ -15,12 +15,13 @@ from eclip_lib.backbone import load_clip
 from eclip_lib.baselines import probe_scores, zero_shot_scores
 from eclip_lib.cache import atomic_path
 from eclip_lib.config import ROOT, Run
-from eclip_lib.datasets import load_dataset, split_dataset
+from eclip_lib.datasets import load_dataset
 from eclip_lib.evaluation import class_scores, embed_events, image_retrieval, recognition
 from eclip_lib.inputs import FrameSet, frame_features, image_features, load_frames, summed_count_maps
 from eclip_lib.metrics import worst_confusions
 from eclip_lib.model import EClip
 from eclip_lib.results import LEDGER, append_row, provenance
+from eclip_lib.splits import split_dataset
 from eclip_lib.training import fit, save_checkpoint, seed_everything
 
 

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from eclip_lib.augment import random_view, to_float
 from eclip_lib.backbone import normalize_images
 from eclip_lib.cache import atomic_path, cached_array, content_key
-from eclip_lib.config import ASSETS, PretrainConfig, find_path
+from eclip_lib.config import ASSETS, find_path
 from eclip_lib.icons import TRAIN, Stills, load_stills
 from eclip_lib.losses import symmetric_cross_entropy
 from eclip_lib.teacher import NAME as TEACHER
 from eclip_lib.teacher import principal_targets, teacher_features
-from eclip_lib.tiny_clip import build_clip, export_clip
+from eclip_lib.tiny_clip import PretrainConfig, build_clip, export_clip
 from eclip_lib.vocabulary import used_merges, write_merges
 
 PRETRAIN_FILES = ("icons96_all.npz", "pretrain_extra.npz")

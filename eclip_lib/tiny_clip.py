@@ -4,7 +4,9 @@
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import torch
@@ -14,10 +16,43 @@ from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import save_file
 
 from eclip_lib.cache import atomic_path
-from eclip_lib.config import ASSETS, PretrainConfig
+from eclip_lib.config import ASSETS, Checked
 from eclip_lib.results import provenance
 
 PREPROCESS = {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD}
+
+
+@dataclass(frozen=True)
+class PretrainConfig(Checked):
+    """The recipe of the embedded tiny CLIP (notebook 90)."""
+
+    seed: int = 0
+    steps: int = 4200
+    batch: int = 256
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.1
+    warmup: int = 100
+    average: float = 0.998  # decay of the averaged weights, which are the ones that ship
+    class_weight: float = 1.0  # cross-entropy against the texts of all basic classes
+    teacher_weight: float = 4.0  # cosine to the teacher's features through a small head
+    text_teacher_weight: float = 2.0  # the same for texts, towards the mean feature of the stills so named
+    relation_weight: float = 1.0  # KL between in-batch similarity rows of teacher and student
+    sketch_share: float = 0.3  # of each batch, drawn as event sketches
+    ease: float = 0.4  # share of the steps over which views grow from easy to full strength
+    extra_share: float = 0.2  # of each batch, stills of `pretrain_extra`
+    image_size: int = 48
+    patch_size: int = 8
+    width: int = 128
+    layers: int = 6
+    heads: int = 4
+    patch_dropout: float = 0.25  # regularises, and a step costs a quarter less; off in the last quarter of training
+    text_width: int = 128
+    text_layers: int = 2
+    context_length: int = 40
+    embed_dim: int = 128
+    validation_family: str = "streamline"  # its stills are held out of pre-training, for the learning curve
+
+    _at_least: ClassVar = {"steps": 1, "batch": 2, "learning_rate": 0, "image_size": 8, "patch_size": 1, "layers": 1}
 
 
 def model_config(cfg: PretrainConfig, vocab_size: int) -> dict:

@@ -9,9 +9,10 @@ import pytest
 from eclip_lib.cache import cache_path, content_key
 from eclip_lib.camera import SaccadeCamera
 from eclip_lib.config import ASSETS, DataConfig
-from eclip_lib.datasets import camera_key, draw_shots, load_dataset, recorded, split_dataset
+from eclip_lib.datasets import camera_key, load_dataset, recorded
 from eclip_lib.events import EVENT_DTYPE, Recording, write_events
 from eclip_lib.icons import icons100, icons_open, load_stills
+from eclip_lib.splits import draw_shots, split_dataset
 
 ICONS = DataConfig()
 

@@ -32,12 +32,12 @@ LEVELS = [
     },
     {"event_encoder", "prompts", "text_encoder", "datasets", "teacher", "tiny_clip", "presets"}
     | {"figure", "samples", "views", "saturation", "traps", "export", "calibration", "record_folder"},
-    {"model", "baselines", "inputs", "loader", "calibration_sets"},
+    {"model", "baselines", "inputs", "loader", "splits", "calibration_sets"},
     {"evaluation", "sim_to_real", "calibration_report", "inside", "eventbind"},
     {"training", "pretrain"},
     {"experiment", "plots", "event_plots", "calibration_plots", "headless", "controls", "sources", "live_figure"}
     | {"inside_plots"},
-    {"ablation", "explorer"},
+    {"ablation", "explorer", "shortcut"},
     {"widgets", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

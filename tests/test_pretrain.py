@@ -5,7 +5,6 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from eclip_lib.augment import event_sketch, random_affine, random_view
 from eclip_lib.backbone import load_clip
-from eclip_lib.config import PretrainConfig
 from eclip_lib.icons import icons100
 from eclip_lib.pretrain import (
     TEMPLATES,
@@ -15,7 +14,7 @@ from eclip_lib.pretrain import (
     relation_loss,
     zero_shot,
 )
-from eclip_lib.tiny_clip import read_recipe
+from eclip_lib.tiny_clip import PretrainConfig, read_recipe
 from eclip_lib.vocabulary import used_merges, write_merges
 
 CFG = PretrainConfig(steps=4, batch=16, width=32, layers=1, heads=2, text_width=32, text_layers=1, embed_dim=16)
