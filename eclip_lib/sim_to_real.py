@@ -8,19 +8,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from eclip_lib.baselines import WINDOWS, train_network
 from eclip_lib.cache import parallel_map
 from eclip_lib.calibration_sets import CalibrationSet
 from eclip_lib.camera import SaccadeCamera
 from eclip_lib.ecm import count_maps
 from eclip_lib.events import Recording
 
-WINDOWS = 3  # one for each saccade, about
-STEPS, BATCH, RATE = 500, 64, 1e-3  # set once, for all training sets; chosen on nothing
+STEPS = 500  # set once, for all training sets; chosen on nothing
 
 
 def digit_maps(recordings: Sequence[Recording]) -> Float[Tensor, "N C H W"]:
@@ -37,32 +36,6 @@ def simulated_maps(camera: SaccadeCamera, stills: Sequence[np.ndarray], seed: in
 
     maps = parallel_map(one, range(len(stills)), None)
     return torch.from_numpy(np.log1p(np.stack(maps).astype(np.float32))).flatten(1, 2)
-
-
-def small_network(classes: int) -> nn.Module:
-    """Return two convolutions with stride 2 and a linear layer (about 28,000 parameters for ten classes)."""
-    return nn.Sequential(
-        nn.Conv2d(2 * WINDOWS, 16, 5, stride=2, padding=2), nn.ReLU(),
-        nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(8),
-        nn.Flatten(), nn.Dropout(0.3), nn.Linear(32 * 64, classes),
-    )  # fmt: skip
-
-
-def train_network(
-    maps: Float[Tensor, "N C H W"], labels: Int[Tensor, " N"], classes: int, seed: int, steps: int = STEPS
-) -> nn.Module:
-    """Train the fixed network: Adam, as many steps whatever the size of the training set."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)  # of the first weights, the batches and the dropout
-        network = small_network(classes)
-        optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
-        for _ in range(steps):
-            rows = torch.randint(len(maps), (BATCH,))
-            loss = F.cross_entropy(network(maps[rows]), labels[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return network.eval()
 
 
 @torch.no_grad()
