@@ -1,6 +1,7 @@
 import re
 
 from eclip_lib.config import ROOT
+from eclip_lib.results import markdown, paired_gains, read_published, recipe_gains, result_table
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -11,6 +12,12 @@ def test_the_example_runs_and_recognizes_the_still():
     exec(block, names)  # the reader is meant to paste it
     assert names["words"][int(names["scores"].argmax())] == "envelope"
     assert names["facts"]["metrics"]["n"] == 892
+
+
+def test_its_tables_are_those_of_the_tracked_ledger():
+    published = read_published()
+    for table in (result_table(published), paired_gains(published), recipe_gains(read_published("initializations"))):
+        assert markdown(table) in README
 
 
 def test_links_lead_somewhere():
