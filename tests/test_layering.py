@@ -28,16 +28,17 @@ LEVELS = [
         "results",
         "augment",
         "vocabulary",
+        "words",
         "icons",
     },
-    {"event_encoder", "prompts", "text_encoder", "datasets", "teacher", "tiny_clip", "presets"}
+    {"event_encoder", "prompts", "text_encoder", "datasets", "predictions", "teacher", "tiny_clip", "presets"}
     | {"figure", "samples", "views", "saturation", "traps", "export", "calibration", "record_folder"},
-    {"model", "baselines", "inputs", "loader", "splits", "calibration_sets"},
-    {"evaluation", "sim_to_real", "calibration_report", "inside", "eventbind"},
-    {"training", "pretrain"},
+    {"model", "baselines", "inputs", "loader", "shot_lists", "calibration_sets"},
+    {"evaluation", "splits", "sim_to_real", "calibration_report", "inside", "eventbind"},
+    {"protocols", "training", "pretrain"},
     {"experiment", "plots", "event_plots", "calibration_plots", "headless", "controls", "sources", "live_figure"}
     | {"inside_plots"},
-    {"ablation", "explorer", "shortcut"},
+    {"ablation", "eval_commands", "explorer", "shortcut"},
     {"widgets", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
