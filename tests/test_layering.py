@@ -30,11 +30,15 @@ LEVELS = [
         "vocabulary",
         "words",
         "icons",
+        "event_data",
     },
+    {"dataset_icons", "dataset_n_mnist", "dataset_folders", "dataset_lists", "dataset_scan"},
     {"event_encoder", "prompts", "text_encoder", "datasets", "predictions", "teacher", "tiny_clip", "presets"}
-    | {"figure", "samples", "views", "saturation", "traps", "export", "calibration", "record_folder"},
+    | {"figure", "samples", "views", "saturation", "traps", "export", "calibration", "record_folder"}
+    | {"event_augment", "distributed"},
     {"model", "baselines", "inputs", "loader", "shot_lists", "calibration_sets"},
     {"evaluation", "splits", "sim_to_real", "calibration_report", "inside", "eventbind"},
+    {"checkpoints"},
     {"protocols", "training", "pretrain"},
     {"experiment", "plots", "event_plots", "calibration_plots", "headless", "controls", "sources", "live_figure"}
     | {"inside_plots"},
@@ -49,6 +53,12 @@ SIBLINGS = {  # importer, imported: files of one row of the design
     ("ecm", "resize"),
     ("camera", "pixels"),
     ("formats_hdf5", "formats_ecf"),
+    ("event_data", "cache"),
+    ("dataset_lists", "dataset_scan"),
+    ("dataset_folders", "dataset_lists"),
+    ("dataset_folders", "dataset_scan"),
+    ("dataset_n_mnist", "dataset_lists"),
+    ("dataset_n_mnist", "dataset_scan"),
 }
 FILE_LINES, FUNCTION_LINES = 400, 50
 FILES = sorted(path for path in (ROOT / PACKAGE).glob("*.py") if path.name != "__init__.py")
