@@ -120,6 +120,75 @@ def confusions(pairs: Sequence[tuple[str, str, int, float]], examples: np.ndarra
 
 
 @styled
+def samples(frames: np.ndarray, valid: np.ndarray, names: Sequence[str], title: str = "What is fed in") -> Figure:
+    """Draw the frames of some recordings, a column for each; missing windows are crossed out.
+
+    Args:
+        frames: (N, T, 3, S, S) in [0, 1].
+        valid: (N, T) bool.
+        names: N class names.
+        title: heads the figure.
+    """
+    columns, rows = frames.shape[:2]
+    figure = Picture(figsize=(1.15 * columns + 0.6, 1.15 * rows + 0.8), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for column, name in enumerate(names):
+        for row, axis in enumerate(axes[:, column]):
+            axis.imshow(to_image(frames[column, row]))
+            outline(axis, GRAY, missing=not valid[column, row])
+        axes[0, column].set_title(_short(name, 14))
+    for row, axis in enumerate(axes[:, 0], start=1):
+        axis.set_ylabel(f"window {row}")
+    figure.suptitle(title)
+    return figure
+
+
+@styled
+def loss_terms(history: pd.DataFrame | Sequence[dict], terms: Sequence[str]) -> Figure:
+    """Draw each term of the loss by epoch, unweighted; equal weights ought to keep them in one range.
+
+    Args:
+        history: a table, or what makes one, with the columns epoch and the terms.
+        terms: names of the terms; those that the history does not have are left out.
+    """
+    history = pd.DataFrame(history)
+    figure = Picture(figsize=(5, 3), layout="constrained")
+    axis = figure.subplots()
+    for term, color in zip(terms, _colors(len(terms)), strict=True):
+        if term in history:
+            axis.plot(history["epoch"], history[term], color=color, marker="o", markersize=3, label=term)
+    axis.set(xlabel="epoch", ylabel="loss (nats)", ylim=(0, None))
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    axis.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+    axis.legend(loc="best")
+    figure.suptitle("Terms of the loss")
+    return figure
+
+
+@styled
+def confusion_matrix(shares: np.ndarray, names: Sequence[str], most: int = 30) -> Figure:
+    """Draw which share of each true class is taken for which class.
+
+    Args:
+        shares: (K, K) in [0, 1], a row for each true class; rows sum to 1, or are nan for a class without recordings.
+        names: K class names; more than `most` are numbered instead of named.
+        most: names that fit.
+    """
+    figure = Picture(figsize=(6.4, 5.6), layout="constrained")
+    axis = figure.subplots()
+    drawn = axis.imshow(100 * np.ma.masked_invalid(shares), cmap="cividis", vmin=0, vmax=100)
+    figure.colorbar(drawn, ax=axis, label="share of the true class (%)")
+    if len(names) <= most:
+        labels = [_short(name, 16) for name in names]
+        axis.set_xticks(range(len(names)), labels, rotation=90)
+        axis.set_yticks(range(len(names)), labels)
+    unit = "" if len(names) <= most else " (number in the class list)"
+    axis.set(xlabel=f"taken for{unit}", ylabel=f"true class{unit}")
+    figure.suptitle("Confusion matrix")
+    return figure
+
+
+@styled
 def pretrain_curve(records: pd.DataFrame) -> Figure:
     """Draw the loss terms and the validation accuracy of pre-training by step.
 

@@ -86,7 +86,32 @@ def a_pretrain_curve(rng):
     return plots.pretrain_curve(records)
 
 
+def a_samples(rng):
+    valid = np.ones((6, 3), bool)
+    valid[2, 2] = False
+    return plots.samples(some_frames(rng, 6, 3), valid, [*WORDS, "cup"])
+
+
+def a_loss_terms(rng):
+    history = a_history().assign(event_image=1.0, event_text=lambda h: h.loss / 2)
+    return plots.loss_terms(history.to_dict("records"), ["event_image", "event_text", "text_text"])
+
+
+def a_confusion_matrix(rng):
+    shares = rng.dirichlet(np.full(12, 0.3), 12) * 0.4 + 0.6 * np.eye(12)
+    shares[3] = np.nan
+    return plots.confusion_matrix(shares, [f"{word} {i}" for i in range(3) for word in WORDS][:12])
+
+
+def a_large_confusion_matrix(rng):
+    return plots.confusion_matrix(rng.dirichlet(np.full(101, 0.1), 101), [str(i) for i in range(101)])
+
+
 FIGURES = [
+    a_samples,
+    a_loss_terms,
+    a_confusion_matrix,
+    a_large_confusion_matrix,
     a_learning_curves,
     a_accuracy_dots,
     a_retrieval,
@@ -128,6 +153,16 @@ def test_retrieved_recordings_are_marked_by_sign_and_frame():
     figure = plots.retrieval(["a"], np.ones((1, 2, 3, 8, 8)), np.array([[True, False]]), [["a", "b"]])
     assert [axis.get_xlabel()[0] for axis in figure.axes] == [plots.CHECK, plots.CROSS]
     assert [axis.spines["left"].get_linestyle() for axis in figure.axes] == ["-", "--"]
+
+
+def test_terms_without_a_record_are_left_out_and_a_class_without_recordings_is_blank(rng):
+    assert [text.get_text() for text in a_loss_terms(rng).axes[0].get_legend().get_texts()] == [
+        "event_image",
+        "event_text",
+    ]
+    drawn = a_confusion_matrix(rng).axes[0].images[0].get_array()
+    assert drawn.mask[3].all() and drawn.mask.sum() == 12
+    assert np.allclose(drawn.sum(1), 100)
 
 
 def test_confusions_may_be_none_and_need_no_examples():
