@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from eclip_lib import __version__
+from eclip_lib.data_commands import data
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
@@ -35,6 +36,9 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="eclip")
 def main() -> None:
     """E-CLIP: CLIP for event cameras, as a notebook-first research workbench."""
+
+
+main.add_command(data)
 
 
 @main.command("run")

@@ -9,9 +9,20 @@ from eclip_lib.config import DataConfig, find_path
 from eclip_lib.dataset_folders import Layout, list_folders
 from eclip_lib.dataset_icons import camera_key, load_icons, recorded
 from eclip_lib.dataset_n_mnist import N_MNIST_SENSOR, list_n_mnist, read_mnist
-from eclip_lib.event_data import EventData, FileList
+from eclip_lib.dataset_scan import Folders, scan
+from eclip_lib.event_data import EventData, FileList, tracked_classes
+from eclip_lib.shards import has_shards, open_shards, shards_config
 
-__all__ = ["LAYOUTS", "EventData", "camera_key", "list_files", "load_dataset", "read_mnist", "recorded"]
+__all__ = [
+    "LAYOUTS",
+    "EventData",
+    "camera_key",
+    "guess_dataset",
+    "list_files",
+    "load_dataset",
+    "read_mnist",
+    "recorded",
+]
 
 # What is known of each data set on disk; its class list is `assets/<id>.txt`, or the folder's own for "folder".
 LAYOUTS = {
@@ -42,18 +53,44 @@ def load_dataset(cfg: DataConfig) -> EventData:
 
     Its division is that of its folders or lists; where the official "val" is the only part that does not train, it is
     "test". See `list_n_mnist` and `list_folders` for what the folders look like.
+    A root with a `shards.json` is read from shards (`pack`).
 
     Raises:
         FileNotFoundError: its folder or a file of it is missing.
         ValueError: a name is unknown, class folders disagree with the class list, or a file is damaged.
     """
-    return load_icons(cfg) if cfg.dataset == "icons100" else list_files(cfg).open()
+    if cfg.dataset == "icons100":
+        return load_icons(cfg)
+    root = _root(cfg)
+    return open_shards(cfg, root) if has_shards(root) else list_files(cfg).open()
 
 
 def list_files(cfg: DataConfig) -> FileList:
-    """List the files of a data set, see `load_dataset`."""
+    """List the files of a data set, see `load_dataset`.
+
+    Raises:
+        ValueError: they are packed in shards.
+    """
     root = _root(cfg)
+    if has_shards(root):
+        raise ValueError(f"{root} holds shards, which are packed already; name the folder of the files")
     return list_n_mnist(cfg, root) if cfg.dataset == "n-mnist" else list_folders(cfg, root, LAYOUTS[cfg.dataset])
+
+
+def guess_dataset(root: Path) -> DataConfig:
+    """Guess from what a folder looks like which data set it holds: "folder" if it is none that is known.
+
+    Raises:
+        FileNotFoundError: it holds no recordings that a data set could be made of.
+    """
+    if has_shards(root):
+        return shards_config(root)
+    table = scan(root, Folders())
+    known = [name for name in LAYOUTS if name != "folder" and set(table.folder) <= set(tracked_classes(name))]
+    if table.empty:
+        looks = "".join(f"\n  {name}: {layout.looks}" for name, layout in LAYOUTS.items())
+        raise FileNotFoundError(f"{root} holds no recordings of a data set; there are{looks}")
+    return DataConfig((*known, "folder")[0], root=str(root), protocol="fine-tune", shots=None)
 
 
 def _root(cfg: DataConfig) -> Path:

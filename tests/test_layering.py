@@ -32,17 +32,17 @@ LEVELS = [
         "icons",
         "event_data",
     },
-    {"dataset_icons", "dataset_n_mnist", "dataset_folders", "dataset_lists", "dataset_scan"},
+    {"dataset_icons", "dataset_n_mnist", "dataset_folders", "dataset_lists", "dataset_scan", "shards"},
     {"event_encoder", "prompts", "text_encoder", "datasets", "predictions", "teacher", "tiny_clip", "presets"}
     | {"figure", "samples", "views", "saturation", "traps", "export", "calibration", "record_folder"}
     | {"event_augment", "distributed"},
-    {"model", "baselines", "inputs", "loader", "shot_lists", "calibration_sets"},
+    {"data_check", "model", "baselines", "inputs", "loader", "shot_lists", "calibration_sets"},
     {"evaluation", "splits", "sim_to_real", "calibration_report", "inside", "eventbind"},
     {"checkpoints"},
     {"protocols", "training", "pretrain"},
     {"experiment", "plots", "event_plots", "calibration_plots", "headless", "controls", "sources", "live_figure"}
     | {"inside_plots"},
-    {"ablation", "eval_commands", "explorer", "shortcut"},
+    {"ablation", "data_commands", "eval_commands", "explorer", "shortcut"},
     {"widgets", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
