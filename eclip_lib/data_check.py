@@ -11,6 +11,7 @@ from tabulate import tabulate
 
 from eclip_lib.cache import parallel_map
 from eclip_lib.config import DataConfig
+from eclip_lib.dataset_scan import MissingStills
 from eclip_lib.datasets import load_dataset
 from eclip_lib.event_data import PARTS, EventData, first_five
 
@@ -91,7 +92,7 @@ def check_dataset(cfg: DataConfig, progress: bool = True) -> Report:
         events=np.array(events),
         unreadable=np.array(unreadable, object),
         missing=tuple(data.ids[i] for i in np.flatnonzero(~data.has_still)) if some else (),
-        notes=tuple(str(warning.message) for warning in caught if "have no still" not in str(warning.message)),
+        notes=tuple(str(warning.message) for warning in caught if warning.category is not MissingStills),
     )
 
 

@@ -54,17 +54,19 @@ def list_folders(cfg: DataConfig, root: Path, layout: Layout) -> FileList:
     """
     folders = Folders()
     given = find_path(cfg.stills) if cfg.stills else None
-    usual = [base / name for name in layout.stills for base in (root, root.parent)]
+    bases = [given] if given else [root, root.parent]
+    places = ([given] if given else []) + [base / name for name in layout.stills for base in bases]
     if cfg.splits:
-        roots = [given] if given else [place for place in (*usual, root, root.parent) if place.is_dir()]
+        roots = [place for place in (*places, *bases) if place.is_dir()]
         table = read_split_lists(find_path(cfg.splits), root, roots, folders)
     else:
         table = scan(root, folders)
         if not _fits(cfg.dataset, table):
             raise _nothing(cfg.dataset, root, layout, folders)
-        table["still"] = find_stills(table, given, usual, folders)
     classes = _classes(cfg.dataset, root, table)
     _check_classes(cfg.dataset, root, table, classes)
+    if not cfg.splits:
+        table["still"] = find_stills(table, given, places, folders)
     table["label"] = table.folder.map({name: label for label, name in enumerate(classes)})
     table = settle_parts(_divide(cfg.dataset, table))
     size, simulated = _sensor(root, table) if cfg.dataset == "folder" else (layout.sensor_size, False)

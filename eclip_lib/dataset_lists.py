@@ -124,5 +124,6 @@ def _find_listed_stills(path: Path, listed: list[str], roots: Sequence[Path], fo
             f"{path} lists {len(named)} stills, but none of them is in {first_five(roots)}: {first_five(named)}; name "
             "their folder with stills=..."
         )
-    warn_of_missing(listed, found, root)
+    missing = [name for name, still in zip(listed, found, strict=True) if name and not still]
+    warn_of_missing(f"{path}: {len(missing)} of {len(named)} stills that it lists are not in {root}", missing)
     return found

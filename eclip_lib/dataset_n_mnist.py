@@ -177,11 +177,16 @@ def read_mnist(root: Path | str) -> tuple[np.ndarray, np.ndarray]:
     return _mnist_images(folder)["train"], _read_idx(labels)
 
 
-@lru_cache(maxsize=1)
 def _mnist_images(folder: Path) -> dict[str, np.ndarray]:
     """Read the idx files of MNIST that are there, by part: uint8 (N, 28, 28)."""
     files = {part: _idx_file(folder, name) for part, name in IDX.items()}
-    return {part: _read_idx(path) for part, path in files.items() if path}
+    return {part: _read_images(path, path.stat().st_mtime_ns) for part, path in files.items() if path}
+
+
+@lru_cache(maxsize=2)
+def _read_images(path: Path, _changed: int) -> np.ndarray:
+    """Read an idx file once, and again when it has changed."""
+    return _read_idx(path)
 
 
 def _read_idx(path: Path) -> np.ndarray:

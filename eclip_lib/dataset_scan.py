@@ -5,7 +5,7 @@ folder -> table with one row a recording (`file`, `folder`, `part`).
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +15,10 @@ from eclip_lib.event_data import RECORDING_SUFFIXES, TEST, TRAIN, VAL, first_fiv
 from eclip_lib.stills import IMAGE_SUFFIXES
 
 _PART_FOLDERS = {"train": TRAIN, "training": TRAIN, "val": VAL, "validation": VAL, "test": TEST, "testing": TEST}
+
+
+class MissingStills(UserWarning):
+    """Some recordings of a data set have no still, while others have one."""
 
 
 def part_of(name: str) -> str:
@@ -102,16 +106,17 @@ def pair_stills(table: pd.DataFrame, root: Path, folders: Folders) -> list[str]:
     return paths
 
 
-def find_stills(table: pd.DataFrame, given: Path | None, usual: Iterable[Path], folders: Folders) -> list[str]:
-    """Pair recordings with stills of the given folder, or of the first of the usual ones that has any.
+def find_stills(table: pd.DataFrame, given: Path | None, places: Iterable[Path], folders: Folders) -> list[str]:
+    """Pair recordings with the stills of the first place that has any.
 
     Raises:
-        ValueError: the given folder has a still of none of them.
+        ValueError: the places are those of a given folder, and there are no such stills.
     """
-    for place in [given] if given else usual:
+    for place in places:
         paths = pair_stills(table, place, folders)
         if any(paths):
-            warn_of_missing(table.file, paths, place)
+            missing = [file for file, path in zip(table.file, paths, strict=True) if not path]
+            warn_of_missing(f"{len(missing)} recordings have no still in {place}", missing)
             return paths
     if given:
         stem = table.file.iloc[0].rpartition("/")[2].rpartition(".")[0]
@@ -122,12 +127,8 @@ def find_stills(table: pd.DataFrame, given: Path | None, usual: Iterable[Path], 
     return [""] * len(table)
 
 
-def warn_of_missing(files: Iterable[str], paths: Iterable[str], place: Path) -> None:
+def warn_of_missing(what: str, missing: Sequence[str]) -> None:
     """Warn of recordings without a still, where others have one."""
-    missing = [file for file, path in zip(files, paths, strict=True) if not path]
     if missing:
-        warnings.warn(
-            f"{len(missing)} recordings have no still in {place}: {first_five(missing)}; they take part in the terms "
-            "that need none",
-            stacklevel=4,
-        )
+        text = f"{what}: {first_five(missing)}; recordings without a still take part in the terms that need none"
+        warnings.warn(text, MissingStills, stacklevel=5)
