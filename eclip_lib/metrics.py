@@ -144,7 +144,7 @@ def paired_interval(differences: list[float], level: float = 0.95) -> tuple[floa
 def bootstrap_interval(
     ours: Sequence[np.ndarray] | np.ndarray,
     theirs: Sequence[np.ndarray] | np.ndarray,
-    ids: Sequence[Sequence[str]] | None = None,
+    ids: Sequence[Sequence[str] | np.ndarray] | None = None,
     level: float = 0.95,
     draws: int = 2000,
     seed: int = 0,

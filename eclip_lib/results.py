@@ -5,12 +5,14 @@ row dicts -> `runs/results.jsonl` -> pandas.
 
 import fcntl
 import json
+import os
 import platform
 import subprocess
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from io import FileIO
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +22,10 @@ from eclip_lib.metrics import mean_sd, paired_interval
 
 LEDGER = RUNS / "results.jsonl"
 PUBLISHED = ROOT / "reports" / "results.jsonl"
+COLUMNS = (  # of a row; a table has the metrics besides
+    *("run_id", "experiment", "method", "dataset", "simulated", "protocol", "shots", "seed", "fold", "recipe"),
+    *("backbone", "preset", "variant", "smoke", "metrics", "split_hash", "predictions", "config", "provenance"),
+)
 METHOD_NAMES = {
     "e-clip": "E-CLIP",
     "clip-zero-shot": "CLIP on frames, zero-shot",
@@ -50,26 +56,49 @@ def provenance(seconds: float, device: str = "cpu") -> dict:
 
 
 def append_row(row: dict, ledger: Path = LEDGER) -> None:
-    """Append one row; a lock keeps the lines of several processes whole."""
+    """Append one row: whole or not at all, however many processes write at once.
+
+    A lock lets one process write at a time. If the write fails (a full disk, say), what it left is cut off again, so
+    that the ledger is as it was. A fragment that a killed process left gets a line of its own.
+
+    Raises:
+        ValueError: the row holds something JSON cannot (a number that is not finite, say); nothing is written.
+        OSError: the ledger cannot be written; the message names it, and nothing in it is damaged.
+    """
+    ledger = Path(ledger)
+    line = json.dumps(row, sort_keys=True, allow_nan=False).encode() + b"\n"
     ledger.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(row, sort_keys=True, allow_nan=False)
-    with ledger.open("a+b") as file:
+    with ledger.open("a+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0, 2)
-        if (
-            file.tell() and _last_byte(file) != b"\n"
-        ):  # a run was killed in mid-line; its fragment gets a line of its own
-            file.write(b"\n")
-        file.write(line.encode() + b"\n")
+        end = file.seek(0, os.SEEK_END)
+        try:
+            _write_all(file, line if _ends_a_line(file, end) else b"\n" + line)
+            os.fsync(file.fileno())
+        except OSError as error:
+            file.truncate(end)
+            raise OSError(
+                error.errno, f"a row could not be added to {ledger} ({error.strerror}); the ledger is as it was before"
+            ) from error
 
 
-def _last_byte(file) -> bytes:
-    file.seek(-1, 2)
-    return file.read(1)
+def _ends_a_line(file: FileIO, end: int) -> bool:
+    if not end:
+        return True
+    file.seek(end - 1)
+    return file.read(1) == b"\n"
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    """Write all bytes; a nearly full disk takes only some of them at first."""
+    while data:
+        data = data[file.write(data) :]
 
 
 def read_results(path: Path | str = LEDGER) -> pd.DataFrame:
-    """Read a ledger, one row a run; metrics become columns of their own. Damaged lines are left out with a warning.
+    """Read a ledger: one row a run, in the order of writing, the fields of the design as columns.
+
+    Every metric is a column of its own beside `metrics`; one that a run has not is nan. Damaged lines, such as a last
+    one that a killed process left unfinished, are left out with a warning that names them.
 
     Raises:
         FileNotFoundError: there is no ledger yet.
@@ -78,13 +107,15 @@ def read_results(path: Path | str = LEDGER) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"no ledger at {path}; a run writes it")
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             rows.append(row | row["metrics"])
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            warnings.warn(f"{path} line {number} is left out: {error}", stacklevel=2)
-    return pd.DataFrame(rows)
+        except (ValueError, KeyError, TypeError) as error:  # no JSON, no text, or no row
+            warnings.warn(f"{path} line {number} is left out: {error!r}", stacklevel=2)
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(COLUMNS))
 
 
 def read_published(experiment: str = "published") -> pd.DataFrame:
@@ -120,19 +151,28 @@ def summarize(rows: pd.DataFrame | Sequence[dict], metric: str = "top1") -> pd.D
 
 
 def percent(mean: float, sd: float, n: int) -> str:
-    """Format an accuracy in percent, with its spread where there is one."""
+    """Format an accuracy in percent, with its spread where there is one; a dash where the runs do not report it."""
+    if pd.isna(mean):
+        return "-"
     return f"{100 * mean:.1f}" if n < 2 else f"{100 * mean:.1f} ± {100 * sd:.1f} (n={n})"
 
 
+def method_name(method: str) -> str:
+    """Name a method in a table."""
+    return METHOD_NAMES.get(method, method)
+
+
 def setting(protocol: str, shots: float | None) -> str:
-    """Name a protocol in a table."""
-    return f"{int(shots)}-shot" if protocol == "few-shot" else protocol
+    """Name a protocol in a table, with its shots where it has some."""
+    if pd.isna(shots):
+        return protocol
+    return f"{int(shots)}-shot" if protocol == "few-shot" else f"{protocol}, {int(shots)}-shot"
 
 
 def summary_table(rows: pd.DataFrame | Sequence[dict], classes: int, metric: str = "top1") -> pd.DataFrame:
     """Return what `plots.accuracy_dots` draws: a row a method and setting, as fractions, with chance."""
     table = summarize(rows, metric)
-    table["method"] = table["method"].map(METHOD_NAMES)
+    table["method"] = table["method"].map(method_name)
     table["setting"] = [
         f"{data} ({'simulated' if simulated else 'real'})"
         for data, simulated in zip(table.dataset, table.simulated, strict=True)
@@ -155,11 +195,11 @@ def result_table(rows: pd.DataFrame | Sequence[dict], metrics: tuple[str, ...] =
             table = pd.DataFrame(
                 {
                     "data": summary.dataset + summary.simulated.map({True: " (simulated)", False: " (real)"}),
-                    "method": summary.method.map(METHOD_NAMES),
+                    "method": summary.method.map(method_name),
                     "setting": [setting(p, s) for p, s in zip(summary.protocol, summary.shots, strict=True)],
                 }
             )
-        table[f"{metric.replace('top', 'top-')} %"] = cells
+        table[f"{metric.replace('top', 'top-').replace('_', ' ')} %"] = cells
     return table
 
 
@@ -170,29 +210,32 @@ def paired_gains(rows: pd.DataFrame | Sequence[dict], metric: str = "top1") -> p
         A row for each setting and opponent with at least two pairs: the mean difference in points, and its 95 % t
         interval over the pairs.
     """
-    rows = as_table(rows)
-    rows = rows.assign(repeat=list(zip(rows.seed, rows.fold.fillna(-1), strict=True)))
     lines = []
-    for (dataset, protocol, shots), ours in rows[rows.method == "e-clip"].groupby(
-        ["dataset", "protocol", "shots"], dropna=False
-    ):
-        others = rows[(rows.dataset == dataset) & (rows.method != "e-clip")]
-        others = others[
-            (others.shots.isna() & pd.isna(shots)) | (others.shots == shots) | (others.protocol == "zero-shot")
-        ]
-        for method, theirs in others.groupby("method", sort=False):
-            gains = _paired(ours.set_index("repeat")[metric], theirs.set_index("repeat")[metric])
-            if len(gains) > 1:
-                mean, low, high = (f"{100 * value:+.1f}" for value in paired_interval(gains))
-                cells = (
-                    f"{dataset}, {setting(protocol, shots)}",
-                    METHOD_NAMES[method],
-                    mean,
-                    f"{low} to {high}",
-                    len(gains),
-                )
-                lines.append(dict(zip(("data", "E-CLIP ahead of", "points", "95 % interval", "n"), cells, strict=True)))
+    for place, method, ours, theirs in opponents(as_table(rows).dropna(subset=[metric])):
+        gains = _paired(ours[metric], theirs[metric])
+        if len(gains) > 1:
+            mean, low, high = (f"{100 * value:+.1f}" for value in paired_interval(gains))
+            cells = place, method_name(method), mean, f"{low} to {high}", len(gains)
+            lines.append(dict(zip(("data", "E-CLIP ahead of", "points", "95 % interval", "n"), cells, strict=True)))
     return pd.DataFrame(lines)
+
+
+def opponents(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
+    """Yield, for each setting of E-CLIP and each other method that is comparable in it, both methods' rows.
+
+    Comparable are the same data set and shots, or zero-shot.
+
+    Yields:
+        the setting as tables name it, the method, E-CLIP's rows and the other's, both indexed by `(seed, fold)`.
+    """
+    rows = rows.assign(repeat=list(zip(rows.seed, rows.fold.fillna(-1), strict=True)))
+    keys = ["dataset", "protocol", "shots"]
+    for (dataset, protocol, shots), ours in rows[rows.method == "e-clip"].groupby(keys, dropna=False):
+        others = rows[(rows.dataset == dataset) & (rows.method != "e-clip")]
+        same = (others.shots.isna() & pd.isna(shots)) | (others.shots == shots)
+        for method, theirs in others[same | (others.protocol == "zero-shot")].groupby("method", sort=False):
+            place = f"{dataset}, {setting(protocol, shots)}"
+            yield place, method, ours.set_index("repeat"), theirs.set_index("repeat")
 
 
 def recipe_gains(rows: pd.DataFrame | Sequence[dict], metric: str = "top1") -> pd.DataFrame:

@@ -1,9 +1,13 @@
 import json
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
 
+from eclip_lib import results
+from eclip_lib.config import ROOT
 from eclip_lib.results import (
     append_row,
     as_table,
@@ -50,16 +54,81 @@ def test_a_killed_writer_costs_one_line(tmp_path):
         assert read_results(ledger).seed.tolist() == [0, 2]
 
 
-def _append_many(ledger):
-    for seed in range(50):
-        append_row(row(seed=seed, note="x" * 5000), ledger)
+def _append_many(writer, ledger):
+    for seed in range(200):
+        append_row(row(seed=seed, writer=writer, note="x" * (200 * writer)), ledger)
 
 
-def test_processes_share_a_ledger(tmp_path):
+def test_eight_processes_share_a_ledger(tmp_path):
+    """8 writers x 200 rows of other lengths: none is lost, torn, or out of its writer's order."""
+    ledger = tmp_path / "runs" / "results.jsonl"
+    with ProcessPoolExecutor(8) as pool:
+        list(pool.map(_append_many, range(8), [ledger] * 8))
+    table = read_results(ledger)
+    assert len(table) == len(ledger.read_bytes().splitlines()) == 1600
+    for writer, rows in table.groupby("writer"):
+        assert rows.seed.tolist() == list(range(200))
+        assert (rows.note.str.len() == 200 * writer).all()
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from eclip_lib.results import append_row
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then a write beyond the limit fails, after what still fitted
+ledger = Path(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (ledger.stat().st_size + 100, resource.RLIM_INFINITY))
+append_row({"run_id": "too long", "metrics": {}, "note": "x" * 1000}, ledger)
+"""
+
+
+def test_a_full_disk_damages_nothing(tmp_path):
+    """A true short write, by a limit on the size of files: the row is refused by name and the ledger is as before."""
     ledger = tmp_path / "results.jsonl"
-    with ProcessPoolExecutor(2) as pool:
-        list(pool.map(_append_many, [ledger] * 2))
-    assert len(read_results(ledger)) == 100
+    append_row(row(seed=0), ledger)
+    before = ledger.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(ledger)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert f"a row could not be added to {ledger} (File too large); the ledger is as it was" in done.stderr
+    assert ledger.read_bytes() == before
+    append_row(row(seed=1), ledger)
+    assert read_results(ledger).seed.tolist() == [0, 1]
+
+
+def test_a_disk_that_takes_a_little_at_a_time_gets_all(tmp_path, monkeypatch):
+    written = []
+
+    class Slow:
+        def write(self, data):
+            written.append(bytes(data[:3]))
+            return len(written[-1])
+
+    results._write_all(Slow(), b"0123456789")
+    assert b"".join(written) == b"0123456789" and len(written) == 4
+
+
+@pytest.mark.parametrize(
+    "tail", [b'{"run_id": "half', b"\xff\xfe\x00", b'{"metrics": [1]}\n', b"[]\n", b"7\n", b"\x00" * 50]
+)
+def test_a_damaged_last_line_is_said_and_skipped(tmp_path, tail):
+    ledger = tmp_path / "results.jsonl"
+    append_row(row(seed=0), ledger)
+    with ledger.open("ab") as file:
+        file.write(tail)
+    with pytest.warns(UserWarning, match=r"results.jsonl line 2 is left out: "):
+        assert read_results(ledger).seed.tolist() == [0]
+
+
+def test_a_ledger_is_tidy(tmp_path):
+    """Rows of other protocols have other metrics; an empty ledger has the columns of a row."""
+    ledger = tmp_path / "results.jsonl"
+    append_row(row(seed=0), ledger)
+    append_row(row(seed=1) | {"metrics": {"harmonic_mean": 0.5}}, ledger)
+    table = read_results(ledger)
+    assert table.harmonic_mean.isna().tolist() == table.top1.notna().tolist() == [True, False]
+    ledger.write_bytes(b"\n")
+    assert list(read_results(ledger).columns) == list(results.COLUMNS)
 
 
 def test_a_value_that_is_no_number_is_refused(tmp_path):
@@ -86,6 +155,21 @@ def test_tables_give_spread_and_n_and_say_simulated():
     dots = summary_table(rows, classes=100)
     assert np.allclose(dots["values"][0], [0.4, 0.5]) and dots.chance[0] == 0.01
     assert as_table(rows).shape[0] == 3
+
+
+def test_tables_name_every_protocol_and_leave_out_what_a_run_has_not():
+    base = {"base_top1": 0.8, "new_top1": 0.6, "harmonic_mean": 0.6857}
+    rows = [
+        row(seed=0),
+        row(seed=1, protocol="base-to-new", shots=16) | {"metrics": base},
+        row("a-method-to-come", seed=2, protocol="transfer", shots=None, run_id="t"),
+    ]
+    table = result_table(rows, ("top1", "base_top1", "harmonic_mean"))
+    assert table["setting"].tolist() == ["5-shot", "base-to-new, 16-shot", "transfer"]
+    assert table["top-1 %"].tolist() == ["50.0", "-", "50.0"]
+    assert table["harmonic mean %"].tolist() == ["-", "68.6", "-"]
+    assert table["base top-1 %"].tolist() == ["-", "80.0", "-"]
+    assert table["method"].tolist() == ["E-CLIP", "E-CLIP", "a-method-to-come"]
 
 
 def test_gains_are_paired_by_seed_and_fold():
