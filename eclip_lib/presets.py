@@ -5,10 +5,11 @@ A few plain choices -> `Run`s. Chosen on validation recordings, never on test on
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 
+from eclip_lib import paper_presets
 from eclip_lib.config import TINY, DataConfig, FrameConfig, LossConfig, ModelConfig, Run, TrainConfig
 
 QUERIES = ("guitar", "umbrella", "cat", "three", "seven", "zero")  # the first three that a data set has
@@ -74,6 +75,41 @@ def quickstart_run(
     )
 
 
+def training_run(
+    data: DataConfig,
+    recipe: str = "workbench",
+    backbone: str = TINY,
+    pretrained: str | None = None,
+    preset: str | None = None,
+    **training: object,
+) -> Run:
+    """Return a run of any data set and protocol, by a named preset or by what fits the data set.
+
+    Args:
+        data: which recordings, and how they are split.
+        recipe: "workbench", "paper" or "eventbind"; a preset brings its own.
+        backbone: name for `load_clip`; a preset brings its own.
+        pretrained: weights for `load_clip`, with a preset too (a local file in the place of the tag "openai").
+        preset: one of `paper_presets.NAMES`: the settings behind a published table.
+        training: fields of `TrainConfig` that differ; None keeps what fits.
+
+    Raises:
+        ValueError: there is no such preset, it is another data set's, or a field is unknown or out of range.
+    """
+    if preset:
+        base = paper_presets.preset(preset, data)
+        if base.data.dataset != data.dataset:
+            raise ValueError(f"preset {preset!r} is for {base.data.dataset}, not for {data.dataset}")
+        base = replace(base, model=replace(base.model, pretrained=pretrained or base.model.pretrained))
+    else:
+        base = quickstart_run(data.dataset, data.root, data.subset, data.shots, recipe, backbone, pretrained)
+    known = {item.name for item in fields(TrainConfig)}
+    if unknown := sorted(set(training) - known):
+        raise ValueError(f"TrainConfig has no field {', '.join(unknown)}; its fields are {', '.join(sorted(known))}")
+    given = {name: value for name, value in training.items() if value is not None}
+    return replace(base, experiment="train", data=data, train=replace(base.train, **given))
+
+
 def _training(tiny: bool, real: bool) -> TrainConfig:
     """Return how to train: icons start from a CLIP that knows them, digits are new to it."""
     if not tiny:
@@ -106,8 +142,9 @@ def comparison(base: Run, seeds: int = 2, folds: int = 1) -> dict[str, list[Run]
 
 def smoke(base: Run) -> Run:
     """Shrink a run to seconds: five classes, two shots, one epoch; its rows are marked `smoke`."""
-    subset = "icons5" if base.data.dataset == "icons100" else None
-    data = replace(base.data, shots=2, protocol="few-shot", subset=subset)
+    subset = "icons5" if base.data.dataset == "icons100" else base.data.subset
+    few = base.data.protocol in ("few-shot", "fine-tune")
+    data = replace(base.data, shots=2, protocol="few-shot", subset=subset) if few else replace(base.data, subset=subset)
     return replace(base, smoke=True, data=data, train=replace(base.train, epochs=1, batch_size=8))
 
 

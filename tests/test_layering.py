@@ -28,19 +28,28 @@ LEVELS = [
         "results",
         "augment",
         "vocabulary",
-        "words",
         "icons",
         "event_data",
     },
     {"dataset_icons", "dataset_n_mnist", "dataset_folders", "dataset_lists", "dataset_scan", "shards"},
     {"event_encoder", "prompts", "text_encoder", "datasets", "predictions", "teacher", "tiny_clip", "presets"}
     | {"figure", "samples", "views", "saturation", "traps", "export", "calibration", "record_folder"}
-    | {"event_augment", "distributed", "paper_presets"},
+    | {"event_augment", "distributed", "paper_presets", "words"},
     {"data_check", "model", "baselines", "inputs", "loader", "shot_lists", "calibration_sets"},
     {"evaluation", "splits", "sim_to_real", "calibration_report", "inside", "eventbind"},
     {"checkpoints", "objective"},
     {"protocols", "training", "pretrain"},
-    {"experiment", "plots", "event_plots", "calibration_plots", "headless", "controls", "sources", "live_figure"}
+    {
+        "experiment",
+        "checkpoint_eval",
+        "plots",
+        "event_plots",
+        "calibration_plots",
+        "headless",
+        "controls",
+        "sources",
+        "live_figure",
+    }
     | {"inside_plots"},
     {"ablation", "data_commands", "eval_commands", "explorer", "shortcut"},
     {"widgets", "__main__"},
@@ -48,6 +57,7 @@ LEVELS = [
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 SIBLINGS = {  # importer, imported: files of one row of the design
     ("prompts", "text_encoder"),
+    ("presets", "paper_presets"),
     ("ecm", "windows"),
     ("ecm", "colors"),
     ("ecm", "resize"),

@@ -63,3 +63,35 @@ def test_a_comparison_on_another_data_set_has_its_methods():
     base = presets.quickstart_run("n-caltech101", data_root="somewhere", shots=5)
     runs = presets.comparison(base, seeds=2)
     assert {method: len(each) for method, each in runs.items()} == {"clip-zero-shot": 1, "linear-probe": 2, "e-clip": 2}
+
+
+def test_a_training_run_takes_what_is_given_and_keeps_what_fits():
+    data = DataConfig(dataset="n-mnist", root="digits", protocol="few-shot", shots=1, fold=2)
+    run = presets.training_run(data, recipe="paper", seed=4, epochs=None, precision="bf16")
+    fits = presets.quickstart_run("n-mnist", "digits", recipe="paper")
+    assert run.data == data and (run.train.seed, run.train.precision) == (4, "bf16")
+    assert run.train.epochs == fits.train.epochs and not run.train.flip and run.model == fits.model
+    assert presets.training_run(DataConfig(), epochs=3).train.epochs == 3
+
+
+def test_a_training_run_by_a_preset():
+    data = DataConfig(dataset="n-mnist", root="digits", protocol="fine-tune", shots=None)
+    run = presets.training_run(data, preset="e-clip-n-mnist", pretrained="weights.pt", seed=2)
+    assert (run.model.recipe, run.model.backbone, run.model.pretrained) == ("paper", "ViT-B-16", "weights.pt")
+    assert run.data == data and run.train.seed == 2 and run.frames == preset("e-clip-n-mnist").frames
+    with pytest.raises(ValueError, match="'e-clip-n-mnist' is for n-mnist, not for n-caltech101"):
+        presets.training_run(replace(data, dataset="n-caltech101"), preset="e-clip-n-mnist")
+    with pytest.raises(ValueError, match="TrainConfig has no field epoch; its fields are"):
+        presets.training_run(data, epoch=3)
+
+
+def test_smoke_keeps_protocols_that_are_not_of_shots():
+    data = DataConfig(protocol="base-to-new", shots=4)
+    small = presets.smoke(presets.training_run(data))
+    assert (small.data.protocol, small.data.shots, small.data.subset, small.train.epochs) == (
+        "base-to-new",
+        4,
+        "icons5",
+        1,
+    )
+    assert presets.smoke(presets.training_run(DataConfig())).data.shots == 2
