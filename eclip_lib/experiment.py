@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from eclip_lib.backbone import load_clip
 from eclip_lib.baselines import probe_scores, zero_shot_scores
 from eclip_lib.cache import atomic_path
+from eclip_lib.checkpoints import save_checkpoint
 from eclip_lib.config import ROOT, Run
 from eclip_lib.datasets import load_dataset
 from eclip_lib.evaluation import class_scores, embed_events, image_retrieval, recognition
@@ -22,7 +23,7 @@ from eclip_lib.metrics import worst_confusions
 from eclip_lib.model import EClip
 from eclip_lib.results import LEDGER, append_row, provenance
 from eclip_lib.splits import split_dataset
-from eclip_lib.training import fit, save_checkpoint, seed_everything
+from eclip_lib.training import fit, seed_everything
 
 
 class Experiment:

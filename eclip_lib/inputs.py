@@ -3,7 +3,8 @@
 `EventData` and indices -> arrays in the order of the indices, memory-mapped from the cache.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from eclip_lib.ecm import VERSION as FRAMES_VERSION
 from eclip_lib.ecm import count_maps, event_frames
 
 CHUNK = 256
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class FrameSet:
     pixels: np.ndarray  # (N, T, 3, S, S) uint8
     valid: Bool[Tensor, "N T"]
     labels: Int[Tensor, " N"]
+    device: torch.device = CPU  # on which frames and `valid` are; labels stay on the CPU
 
     def __len__(self) -> int:
         """Return the number of recordings."""
@@ -38,7 +41,23 @@ class FrameSet:
     def frames(self, rows: Tensor | slice) -> Float[Tensor, "B T 3 S S"]:
         """Return the frames of some rows, in [0, 1]."""
         rows = rows.numpy() if isinstance(rows, Tensor) else rows
-        return torch.from_numpy(np.array(self.pixels[rows])).float() / 255
+        return torch.from_numpy(np.array(self.pixels[rows])).to(self.device).float() / 255
+
+    def batches(
+        self, batches: Sequence[Int[Tensor, " _"]], seed: int, epoch: int, device: torch.device
+    ) -> Iterator[tuple[Float[Tensor, "B T 3 S S"], Bool[Tensor, "B T"]]]:
+        """Yield the frames of batches of rows and which are valid; `EventStream` draws its own from seed and epoch."""
+        there = self.to(device)
+        for rows in batches:
+            yield there.frames(rows), there.valid[rows]
+
+    def to(self, device: torch.device) -> "FrameSet":
+        """Return the same recordings, their frames on a device when asked for."""
+        return replace(self, valid=self.valid.to(device), device=device)
+
+    def select(self, rows: Int[Tensor, " M"]) -> "FrameSet":
+        """Return some of the recordings."""
+        return replace(self, pixels=self.pixels[rows.numpy()], valid=self.valid[rows], labels=self.labels[rows])
 
 
 def load_frames(data: EventData, indices: np.ndarray, cfg: FrameConfig) -> FrameSet:
@@ -88,11 +107,12 @@ def image_features(clip: CLIP, data: EventData, indices: np.ndarray, normalizati
 
     Args:
         clip: gives the tower and the image size; stills are stretched to a square, as frames are.
-        data: gives the stills.
+        data: gives the stills; a recording without one, as its `has_still` tells, gets zeros.
         indices: which of them.
         normalization: apply CLIP's mean and standard deviation (the paper does not).
     """
-    size = clip.visual.image_size[0]
+    size, device = clip.visual.image_size[0], clip.logit_scale.device
+    there = stills_of(data, indices)
 
     def embed(chunk: np.ndarray) -> Tensor:
         stills = [torch.from_numpy(np.array(data.still(i))).permute(2, 0, 1)[None].float() / 255 for i in chunk]
@@ -101,15 +121,24 @@ def image_features(clip: CLIP, data: EventData, indices: np.ndarray, normalizati
         )
         views = torch.stack([images, images.flip(-1)], 1).flatten(0, 1)
         views = normalize_images(clip, views) if normalization else views
-        return F.normalize(clip.encode_image(views), dim=-1).unflatten(0, (len(chunk), 2))
+        return F.normalize(clip.encode_image(views.to(device)), dim=-1).unflatten(0, (len(chunk), 2)).cpu()
 
     def compute() -> np.ndarray:
-        chunks = [indices[start : start + CHUNK] for start in range(0, len(indices), CHUNK)]
-        return torch.cat([embed(chunk) for chunk in chunks]).numpy()
+        with_still = indices[there]
+        chunks = [with_still[start : start + CHUNK] for start in range(0, len(with_still), CHUNK)]
+        features = np.zeros((len(indices), 2, clip.text_projection.shape[1]), np.float32)
+        features[there] = torch.cat([embed(chunk) for chunk in chunks]).numpy() if chunks else 0.0
+        return features
 
     ids = [data.ids[i] for i in indices]
     key = {"clip": clip_key(clip), "data": data.key, "ids": ids, "normalization": normalization}
     return torch.from_numpy(np.array(cached_array("image_features", key, compute)))
+
+
+def stills_of(data: EventData, indices: np.ndarray) -> np.ndarray:
+    """Return which of some recordings have a still, (N,) bool."""
+    has_still = getattr(data, "has_still", None)
+    return np.ones(len(indices), bool) if has_still is None else np.asarray(has_still)[indices]
 
 
 @torch.no_grad()
@@ -121,11 +150,11 @@ def frame_features(clip: CLIP, inputs: FrameSet, normalization: bool = True) -> 
     """
     if not inputs.valid.any(1).all():
         raise ValueError(f"recording {int((~inputs.valid.any(1)).nonzero()[0])} has no valid frame")
-    parts = []
+    parts, inputs = [], inputs.to(clip.logit_scale.device)
     for start in range(0, len(inputs), CHUNK):
         frames, valid = inputs.frames(slice(start, start + CHUNK)), inputs.valid[start : start + CHUNK]
         frames = normalize_images(clip, frames) if normalization else frames
         features = clip.encode_image(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
         weight = valid.float()[..., None]
         parts.append((features * weight).sum(1) / weight.sum(1))
-    return F.normalize(torch.cat(parts), dim=-1)
+    return F.normalize(torch.cat(parts), dim=-1).cpu()

@@ -1,29 +1,37 @@
-"""Stream recordings that are too many to keep as frames: workers count, the device draws.
+"""Stream recordings that are too many to keep as frames, or that change each time: workers count, the device draws.
 
-`EventData` and indices -> batches of count maps (B, T, 2, H, W), valid (B, T) and labels (B,).
+`EventData` and indices -> batches of count maps (B, T, 2, H, W), valid (B, T) and labels (B,), or of the frames.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_all_start_methods
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64, Integer
+from jaxtyping import Bool, Float, Int64, Integer
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from eclip_lib.config import FrameConfig
+from eclip_lib.config import FrameConfig, TrainConfig
 from eclip_lib.datasets import EventData
-from eclip_lib.ecm import frame_maps, pack_maps
+from eclip_lib.ecm import frame_maps, frames_from_maps, pack_maps
+from eclip_lib.event_augment import augment, augments, sample_rng
+from eclip_lib.events import Recording
 
 Sample = tuple[np.ndarray, np.ndarray, int]  # maps, valid, label
+Change = Callable[[Recording, int], Recording]  # of a recording and its index
 
 
 class MapDataset(Dataset):
-    """The count maps of some recordings, read and counted when asked for."""
+    """The count maps of some recordings, read and counted when asked for, and changed before where there is `change`.
 
-    def __init__(self, data: EventData, indices: np.ndarray, cfg: FrameConfig) -> None:
-        self.data, self.indices, self.cfg = data, np.asarray(indices), cfg
+    A recording of which the change leaves no window with an event is taken as it is.
+    """
+
+    def __init__(self, data: EventData, indices: np.ndarray, cfg: FrameConfig, change: Change | None = None) -> None:
+        self.data, self.indices, self.cfg, self.change = data, np.asarray(indices), cfg, change
 
     def __len__(self) -> int:
         """Return the number of recordings."""
@@ -32,8 +40,13 @@ class MapDataset(Dataset):
     def __getitem__(self, row: int) -> Sample:
         """Return packed count maps (T, 2, H, W), valid (T,) and the label of one recording."""
         index = int(self.indices[row])
-        maps, valid = frame_maps(self.data.recording(index), self.cfg)
-        return pack_maps(maps), valid, int(self.data.labels[index])
+        recording, label = self.data.recording(index), int(self.data.labels[index])
+        if self.change is not None:
+            maps, valid = frame_maps(self.change(recording, index), self.cfg)
+            if valid.any():
+                return pack_maps(maps), valid, label
+        maps, valid = frame_maps(recording, self.cfg)
+        return pack_maps(maps), valid, label
 
 
 def collate_maps(
@@ -99,16 +112,68 @@ def map_loader(
         >>> maps.dtype, maps.shape, frames_from_maps(maps, valid, cfg).shape
         (torch.uint8, torch.Size([4, 3, 2, 96, 96]), torch.Size([4, 3, 3, 48, 48]))
     """
+    order = {"batch_size": batch_size, "shuffle": shuffle, "persistent_workers": workers > 0}
+    return _loader(MapDataset(data, indices, cfg), workers, seed, **order)
+
+
+def _loader(maps: MapDataset, workers: int, seed: int, **order) -> DataLoader:
+    """Return a loader of count maps whose random numbers are its own."""
     if workers and "fork" not in get_all_start_methods():
         raise ValueError(f"workers = {workers}: this system cannot fork processes; use workers = 0")
     return DataLoader(
-        MapDataset(data, indices, cfg),
-        batch_size=batch_size,
-        shuffle=shuffle,
+        maps,
         num_workers=workers,
         collate_fn=collate_maps,
         generator=torch.Generator().manual_seed(seed),
         pin_memory=torch.cuda.is_available(),
-        persistent_workers=workers > 0,
         multiprocessing_context="fork" if workers else None,  # a data set holds functions, which cannot be pickled
+        **order,
     )
+
+
+@dataclass(frozen=True)
+class EventStream:
+    """Training recordings whose frames are drawn anew in every epoch, from events changed at random.
+
+    Where nothing changes them, the frames are those that `inputs.load_frames` keeps, to the last bit.
+
+    Attributes:
+        data: the recordings.
+        indices: (N,) which of them.
+        frames: how events become frames.
+        cfg: the changes, and how many processes read.
+        labels: (N,) their classes.
+    """
+
+    data: EventData
+    indices: np.ndarray
+    frames: FrameConfig
+    cfg: TrainConfig
+    labels: Int64[Tensor, " N"]
+
+    def __len__(self) -> int:
+        """Return the number of recordings."""
+        return len(self.labels)
+
+    def batches(
+        self, batches: Sequence[Int64[Tensor, " _"]], seed: int, epoch: int, device: torch.device
+    ) -> Iterator[tuple[Float[Tensor, "B T 3 S S"], Bool[Tensor, "B T"]]]:
+        """Yield frames and valid of batches of rows, on a device; the same for any number of workers.
+
+        Args:
+            batches: rows, as many as the yields.
+            seed: of the changes.
+            epoch: another one changes the recordings in another way.
+            device: draws the frames.
+        """
+        change = partial(_change, self.cfg, seed, epoch) if augments(self.cfg) else None
+        maps = MapDataset(self.data, self.indices, self.frames, change)
+        for counts, valid, _ in _loader(maps, self.cfg.workers, seed, batch_sampler=[b.tolist() for b in batches]):
+            counts, valid = counts.to(device, non_blocking=True), valid.to(device, non_blocking=True)
+            frames = frames_from_maps(counts, valid, self.frames)
+            yield (frames * 255).round() / 255, valid  # to 8 bits, as frames are kept
+
+
+def _change(cfg: TrainConfig, seed: int, epoch: int, recording: Recording, index: int) -> Recording:
+    """Change a recording as its index and the epoch say."""
+    return augment(recording, cfg, sample_rng(seed, epoch, index))

@@ -83,7 +83,8 @@ def test_checkpoint_round_trip(clip, tmp_path):
     cfg = Run(model=model.cfg)
     save_checkpoint(tmp_path / "whole", model, cfg, NAMES, {"note": "x"})
     again, run_again, facts = load_checkpoint(tmp_path / "whole")
-    assert run_again == cfg and facts == {"class_names": NAMES, "note": "x"}
+    assert run_again == cfg and facts.pop("versions")["torch"] == torch.__version__.split("+")[0]
+    assert facts == {"class_names": NAMES, "note": "x"}
     expected = model.eval().classify(frames, valid, NAMES)
     assert torch.equal(again.classify(frames, valid, NAMES), expected)
     save_checkpoint(tmp_path / "half", model, cfg, NAMES, {}, half=True)
