@@ -10,6 +10,7 @@ import click
 
 from eclip_lib import __version__
 from eclip_lib.data_commands import data
+from eclip_lib.eval_commands import classify_command, eval_command
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
@@ -39,6 +40,8 @@ def main() -> None:
 
 
 main.add_command(data)
+main.add_command(eval_command)
+main.add_command(classify_command)
 
 
 @main.command("run")

@@ -37,7 +37,7 @@ LEVELS = [
     | {"event_augment", "distributed", "paper_presets", "words"},
     {"data_check", "model", "baselines", "inputs", "loader", "shot_lists", "calibration_sets"},
     {"evaluation", "splits", "sim_to_real", "calibration_report", "inside", "eventbind"},
-    {"checkpoints", "objective"},
+    {"checkpoints", "objective", "curves"},
     {"protocols", "training", "pretrain"},
     {
         "experiment",
