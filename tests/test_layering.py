@@ -51,7 +51,7 @@ LEVELS = [
         "live_figure",
     }
     | {"inside_plots"},
-    {"ablation", "data_commands", "eval_commands", "explorer", "shortcut"},
+    {"ablation", "data_commands", "eval_commands", "explorer", "run_views", "shortcut"},
     {"widgets", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
