@@ -1,6 +1,7 @@
 """The composition root: a `Run` in, a ledger row out.
 
-`run(cfg)` does everything; a notebook that wants to look at the parts uses `Experiment`.
+`run(cfg)` does everything; a notebook that wants to look at the parts uses `Experiment`. Under `torchrun` both do the
+same in many processes: each trains and tests its part, the first one writes.
 """
 
 import time
@@ -8,94 +9,145 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from eclip_lib.backbone import load_clip
 from eclip_lib.baselines import probe_scores, zero_shot_scores
-from eclip_lib.cache import atomic_path
-from eclip_lib.checkpoints import save_checkpoint
+from eclip_lib.checkpoints import Keeper, describe, save_checkpoint
 from eclip_lib.config import ROOT, Run
+from eclip_lib.curves import logged
 from eclip_lib.datasets import load_dataset
-from eclip_lib.evaluation import class_scores, embed_events, image_retrieval, recognition
-from eclip_lib.inputs import FrameSet, frame_features, image_features, load_frames, summed_count_maps
+from eclip_lib.distributed import device_name, first_alone, make_fabric
+from eclip_lib.evaluation import class_scores
+from eclip_lib.event_augment import augments
+from eclip_lib.event_data import EventData
+from eclip_lib.inputs import FrameSet, frame_features, image_features, load_frames, stills_of, summed_count_maps
+from eclip_lib.loader import EventStream
 from eclip_lib.metrics import worst_confusions
 from eclip_lib.model import EClip
+from eclip_lib.predictions import write_predictions
+from eclip_lib.protocols import check_run, evaluate, load_target
 from eclip_lib.results import LEDGER, append_row, provenance
 from eclip_lib.splits import split_dataset
-from eclip_lib.training import fit, seed_everything
+from eclip_lib.training import fit, seed_everything, shared_scores
+
+MOST_KEPT = 32 * 2**30  # bytes of training frames that are kept in the cache; more are drawn anew in every epoch
 
 
 class Experiment:
     """One run: its data, its model, and what came of it.
 
+    Args:
+        cfg: the run.
+        fabric: from `make_fabric`; None makes it as `cfg.train` says.
+
     Attributes:
         cfg: the run.
         data, split: the data set and the indices of each side.
-        train, val, test: the frames of each side.
+        tested: the data set that the test side indexes; another one than `data` under the protocol transfer.
+        train, val, test: the frames of each side; training frames that are drawn anew in every epoch are a stream.
         clip, model: the backbone and, for E-CLIP, the model on top of it.
         scores: (N, K) after `evaluate`; the class scores of the test recordings.
         event_emb: (N, D) after `evaluate`; their unit embeddings, where the method has any.
     """
 
-    def __init__(self, cfg: Run):
+    def __init__(self, cfg: Run, fabric: Fabric | None = None):
+        check_run(cfg)
         self.cfg, self.started = cfg, time.perf_counter()
-        self.data = load_dataset(cfg.data)
-        self.split = split_dataset(self.data, cfg.data, cfg.train.seed)
+        self.fabric = fabric or make_fabric(cfg.train)
+        self.data, target = load_dataset(cfg.data), load_target(cfg.data)
+        self.tested = target or self.data
+        self.split = split_dataset(self.data, cfg.data, cfg.train.seed, target)
+        self.split_hash = self.split.hash(self.data, target)
         if cfg.method != "clip-zero-shot" and cfg.data.protocol != "zero-shot" and not len(self.split.train):
             raise ValueError("the split leaves nothing to train on")
         seed_everything(cfg.train.seed)
         self.clip = load_clip(cfg.model.backbone, cfg.model.pretrained)
-        self.train, self.val, self.test = self._frames()
+        with first_alone(self.fabric):
+            self.train, self.val, self.test = self._frames()
         self.model = EClip(cfg.model, self.clip, cfg.frames.frames) if cfg.method == "e-clip" else None
+        (self.clip if self.model is None else self.model).to(self.fabric.device)
         self.scores: Tensor | None = None
         self.event_emb: Tensor | None = None
         self.penalty: float | None = None  # C of a probe, as validation chose it
 
-    def _frames(self) -> tuple[FrameSet, FrameSet, FrameSet]:
+    def _frames(self) -> tuple[FrameSet | EventStream, FrameSet, FrameSet]:
         size = self.clip.visual.image_size[0]
         if self.cfg.frames.size != size:
             raise ValueError(
                 f"FrameConfig.size = {self.cfg.frames.size}, but {self.cfg.model.backbone} sees {size} pixels"
             )
-        sides = (self.split.train, self.split.val, self.split.test)
-        return tuple(load_frames(self.data, side, self.cfg.frames) for side in sides)
+        sides = (self.data, self.split.val), (self.tested, self.split.test)
+        return self._training_frames(), *(load_frames(data, side, self.cfg.frames) for data, side in sides)
 
-    def _image_emb(self, side: np.ndarray) -> Tensor:
+    def _training_frames(self) -> FrameSet | EventStream:
+        """Return kept frames, or a stream of those that are too many or change in every epoch."""
+        cfg, side = self.cfg, self.split.train
+        kept = len(side) * cfg.frames.frames * 3 * cfg.frames.size**2
+        if cfg.method == "e-clip" and len(side) and (augments(cfg.train) or kept > MOST_KEPT):
+            labels = torch.from_numpy(self.data.labels[side])
+            return EventStream(self.data, side, cfg.frames, cfg.train, labels)
+        return load_frames(self.data, side, cfg.frames)
+
+    def _image_emb(self, data: EventData, side: np.ndarray) -> Tensor:
         normalization = self.cfg.model.clip_normalization if self.model is not None else True  # as `frame_features`
-        return image_features(self.clip, self.data, side, normalization)
+        with first_alone(self.fabric):
+            return image_features(self.clip, data, side, normalization)
 
-    def fit(self, watch: bool = True) -> Iterator[dict[str, float]]:
+    def fit(self, watch: bool = True, keeper: Keeper | None = None) -> Iterator[dict[str, float]]:
         """Train E-CLIP, one record an epoch; nothing for zero-shot and for the other methods.
 
-        With `watch`, every record has the accuracy on the validation part; the weights are the same without.
+        With `watch`, every record has the accuracy on the validation part; the weights are the same without. A
+        `keeper` makes the training one that goes on after an interruption.
         """
         self.started = time.perf_counter()
-        if self.model is not None and len(self.split.train):
-            stills = self._image_emb(self.split.train)
-            val = self.val if watch else None
-            yield from fit(self.model, self.train, val, stills, self.data.class_names, self.cfg.train, self.cfg.loss)
+        cfg, side = self.cfg.train, self.split.train
+        if self.model is not None and len(side):
+            yield from fit(
+                self.model,
+                self.train,
+                self.val if watch or cfg.select == "val" else None,
+                self._image_emb(self.data, side),
+                self.data.class_names,
+                cfg,
+                self.cfg.loss,
+                test=self.test,
+                has_still=torch.from_numpy(stills_of(self.data, side)),
+                ids=[self.data.ids[index] for index in side],
+                fabric=self.fabric,
+                keeper=keeper,
+            )
+
+    def keeper(self, folder: Path, resume: bool = True) -> Keeper:
+        """Return what keeps this run's states in a folder of its own."""
+        facts = {"split_hash": self.split_hash}
+        known = describe(self.clip, self.cfg, self.data.class_names, facts)
+        return Keeper(folder, known, resume, self.fabric.is_global_zero)
 
     def evaluate(self) -> dict:
         """Score the test recordings and return the ledger row, not yet written."""
-        self.event_emb, self.scores = self._score()
-        metrics = recognition(self.scores, self.test.labels)
+        self.event_emb, scores = self._score()
+        image_emb = own = None
         if self.event_emb is not None:
-            stills = self._image_emb(self.split.test)[:, 0]
-            metrics |= image_retrieval(stills, self.event_emb, self.test.labels)
+            there = np.flatnonzero(stills_of(self.tested, self.split.test))
+            own = torch.from_numpy(there) if len(there) < len(self.split.test) else None
+            image_emb = self._image_emb(self.tested, self.split.test[there])[:, 0] if len(there) else None
+        self.scores, metrics = evaluate(self.cfg.data, scores, self.test.labels, self.event_emb, image_emb, own)
         return self._row(metrics)
 
     def _score(self) -> tuple[Tensor | None, Tensor]:
+        names, template = self.tested.class_names, self.cfg.model.template
         if self.cfg.method == "e-clip":
-            event_emb = embed_events(self.model, self.test)
-            return event_emb, class_scores(self.model, event_emb, self.data.class_names)
+            return shared_scores(self.model, self.test, names, self.fabric)
         if self.cfg.method == "count-map-probe":
             return None, self._probe([summed_count_maps(self.data, s) for s in self._sides()])
         features = [frame_features(self.clip, side) for side in (self.train, self.val, self.test) if len(side)]
         if self.cfg.method == "linear-probe":
             return features[-1], self._probe([part.numpy() for part in features])
-        names, template = self.data.class_names, self.cfg.model.template
-        return features[-1], zero_shot_scores(self.clip, features[-1], names, template)
+        return features[-1], zero_shot_scores(self.clip.cpu(), features[-1], names, template)
 
     def _sides(self) -> tuple[np.ndarray, ...]:
         return self.split.train, self.split.val, self.split.test
@@ -127,8 +179,8 @@ class Experiment:
         return self.test.pixels[rows, 0] / np.float32(255)
 
     def names(self, labels: np.ndarray | Tensor) -> np.ndarray:
-        """Return the class names of labels of any shape."""
-        return np.array(self.data.class_names)[np.asarray(labels)]
+        """Return the class names of test labels of any shape."""
+        return np.array(self.tested.class_names)[np.asarray(labels)]
 
     def confusions(self, most: int = 8) -> tuple[list[tuple], np.ndarray]:
         """Return the worst confusions by name, and one misread recording of each; after `evaluate`."""
@@ -140,11 +192,11 @@ class Experiment:
     def _row(self, metrics: dict[str, float]) -> dict:
         cfg = self.cfg
         return {
-            "run_id": f"{cfg.id}-{cfg.method}-{cfg.train.seed}",
+            "run_id": run_id(cfg),
             "experiment": cfg.experiment,
             "method": cfg.method,
             "dataset": cfg.data.subset or cfg.data.dataset,
-            "simulated": self.data.simulated,
+            "simulated": self.tested.simulated,
             "protocol": cfg.data.protocol,
             "shots": cfg.data.shots,
             "seed": cfg.train.seed,
@@ -155,23 +207,19 @@ class Experiment:
             "variant": None,
             "smoke": cfg.smoke,
             "metrics": metrics | {"n": len(self.test)} | ({"probe_c": self.penalty} if self.penalty else {}),
-            "split_hash": self.split.hash(self.data),
+            "split_hash": self.split_hash,
             "predictions": f"predictions/{cfg.id}.npz",
             "config": cfg.to_dict(),
-            "provenance": provenance(time.perf_counter() - self.started),
+            "provenance": provenance(time.perf_counter() - self.started, device_name(self.fabric)),
         }
 
     def write(self, row: dict, ledger: Path = LEDGER) -> dict:
         """Write the per-sample predictions beside the ledger, then the row; returns the row."""
-        with atomic_path(ledger.parent / row["predictions"]) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                ids=np.array([self.data.ids[i] for i in self.split.test]),
-                labels=self.test.labels.numpy(),
-                predicted=self.scores.argmax(1).numpy(),
-                scores=self.scores.half().numpy(),
-            )
-        append_row(row, ledger)
+        if self.fabric.is_global_zero:
+            ids = [self.tested.ids[index] for index in self.split.test]
+            path = ledger.parent / row["predictions"]
+            write_predictions(path, ids, self.test.labels.numpy(), self.scores.numpy())
+            append_row(row, ledger)
         return row
 
 
@@ -180,13 +228,46 @@ def run_all(runs: Iterable[Run], ledger: Path = LEDGER) -> list[dict]:
     return [run(cfg, ledger) for cfg in tqdm(list(runs), desc="runs")]
 
 
-def run(cfg: Run, ledger: Path = LEDGER) -> dict:
+def run(
+    cfg: Run, ledger: Path = LEDGER, resume: bool | str | Path = True, tensorboard: str | Path | None = None
+) -> dict:
     """Do one run from data to ledger and return its row.
+
+    The states of its training lie in `checkpoints/<run id>` beside the ledger: the last one, and where epochs are
+    compared the best one. A run that was interrupted goes on from the last; one that was finished starts anew.
+
+    Args:
+        cfg: the run.
+        ledger: gets the row.
+        resume: False starts anew in any case. A folder is taken instead of the one beside the ledger; it must be of
+            this run alone, and with several processes one that all of them see.
+        tensorboard: folder for logs that TensorBoard shows; needs the extra `tensorboard`.
 
     Raises:
         ValueError, FileNotFoundError: something about the config or the data is wrong; nothing was written.
+        FloatingPointError: the loss is not finite; the message names the recordings, and the last good state is kept.
     """
-    experiment = Experiment(cfg)
-    for _ in experiment.fit(watch=False):
-        pass
-    return experiment.write(experiment.evaluate(), Path(ledger))
+    ledger, experiment = Path(ledger), Experiment(cfg)
+    beside = ledger.parent / "checkpoints" / run_id(cfg)
+    folder = beside if isinstance(resume, bool) else Path(resume)
+    trains = experiment.model is not None and len(experiment.split.train) > 0
+    keeper = experiment.keeper(folder, resume is not False) if trains else None
+    try:
+        records = experiment.fit(watch=False, keeper=keeper)
+        shown = {"desc": run_id(cfg), "total": cfg.train.epochs, "leave": False, "delay": 5}
+        for _ in tqdm(
+            logged(records, tensorboard), disable=not experiment.fabric.is_global_zero or not trains, **shown
+        ):
+            pass
+        row = experiment.write(experiment.evaluate(), ledger)
+        if keeper:
+            keeper.finish({name: row[name] for name in ("run_id", "dataset", "metrics", "provenance")})
+    finally:
+        if keeper:
+            keeper.close()
+    return row
+
+
+def run_id(cfg: Run) -> str:
+    """Name a run by its config, its method and its seed."""
+    return f"{cfg.id}-{cfg.method}-{cfg.train.seed}"
