@@ -110,12 +110,13 @@ def _classes(dataset: str, root: Path, table: pd.DataFrame) -> dict[str, str]:
 
 def _check_classes(dataset: str, root: Path, table: pd.DataFrame, classes: dict[str, str]) -> None:
     """Refuse folders that are no class, and warn of classes without recordings."""
-    unknown = sorted(set(table.folder) - set(classes))
+    there = set(table.folder)
+    unknown = sorted(there - set(classes))
     source = root / "classes.txt" if dataset == "folder" else f"the {len(classes)} classes of {dataset}"
     if unknown:
         other = "" if dataset == "folder" else "; for classes of your own use the data set 'folder'"
         raise ValueError(f"{root}: {len(unknown)} class folders are not in {source}: {first_five(unknown)}{other}")
-    missing = [name for name in classes if name not in set(table.folder)]
+    missing = [name for name in classes if name not in there]
     if missing:
         warnings.warn(
             f"{root} has recordings of {len(classes) - len(missing)} of {source}; none of {first_five(missing)}",

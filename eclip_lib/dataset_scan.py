@@ -91,6 +91,8 @@ def pair_stills(table: pd.DataFrame, root: Path, folders: Folders) -> list[str]:
 
     A still has the name of its recording but for the suffix, and lies in `<class>/`, `<part>/<class>/` or `<part>/`.
     """
+    if not folders.subfolders(root):
+        return [""] * len(table)
     part_folders = {part_of(name): name for name in folders.subfolders(root) if part_of(name)}
 
     @cache
@@ -99,7 +101,7 @@ def pair_stills(table: pd.DataFrame, root: Path, folders: Folders) -> list[str]:
         return [place for place in [root / folder, *with_part] if folders.images(place)]
 
     paths = []
-    for file, folder, part in zip(table.file, table.folder, table.part, strict=True):
+    for file, folder, part in zip(*(table[name].tolist() for name in ("file", "folder", "part")), strict=True):
         stem = file.rpartition("/")[2].rpartition(".")[0]
         found = (place / folders.images(place)[stem] for place in places(folder, part) if stem in folders.images(place))
         paths.append(str(next(found, "")))

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,8 +22,9 @@ from tqdm.auto import tqdm
 
 from eclip_lib.cache import atomic_path, content_key, parallel_map
 from eclip_lib.config import DataConfig
+from eclip_lib.event_bytes import read_event_bytes
 from eclip_lib.event_data import PARTS, EventData, FileList, first_five, no_still
-from eclip_lib.events import Recording, read_events
+from eclip_lib.events import Recording
 from eclip_lib.stills import to_rgb
 
 HEADER_FILE, INDEX_FILE, VERSION = "shards.json", "index.npz", 1
@@ -97,9 +97,10 @@ def pack(files: FileList, out: Path, shard_bytes: int = SHARD_BYTES, fold: int |
 
 def _read(files: FileList, indices: np.ndarray) -> Iterator[Sample]:
     """Read the files of recordings, some at once."""
+    names = files.table.file.tolist()
 
     def read(index: int) -> Sample:
-        path = files.root / files.table.file.iloc[index]
+        path = files.root / names[index]
         content = path.read_bytes()
         if not 0 < len(content) <= MOST_BYTES:
             raise ValueError(f"{path} has {len(content):,} bytes, a shard takes 1 to {MOST_BYTES:,} of a recording")
@@ -269,13 +270,7 @@ class _Reader:
     def recording(self, index: int) -> Recording:
         """Read a recording."""
         suffix = self._header["suffixes"][self._index["suffix"][index]]
-        # The readers want files; a short-lived one costs less than a tenth of the decoding.
-        with tempfile.NamedTemporaryFile(suffix=suffix, buffering=0) as file:
-            file.write(self._bytes(index, "offset", "size"))
-            try:
-                return read_events(file.name, self._sensor_size)
-            except ValueError as error:
-                raise ValueError(str(error).replace(file.name, self._where(index))) from error
+        return read_event_bytes(self._bytes(index, "offset", "size"), suffix, self._sensor_size, self._where(index))
 
     def still(self, index: int) -> np.ndarray:
         """Read a still."""

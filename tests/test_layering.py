@@ -30,6 +30,7 @@ LEVELS = [
         "vocabulary",
         "icons",
         "event_data",
+        "event_bytes",
     },
     {"dataset_icons", "dataset_n_mnist", "dataset_folders", "dataset_lists", "dataset_scan", "shards"},
     {"event_encoder", "prompts", "text_encoder", "datasets", "predictions", "teacher", "tiny_clip", "presets"}
