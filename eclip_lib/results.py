@@ -123,11 +123,11 @@ def read_published(experiment: str = "published") -> pd.DataFrame:
 
     "published" compares the methods; "initializations" the recipes `workbench` and `paper` from untrained on.
     """
-    order = list(METHOD_NAMES)[::-1]
+    order = {name: place for place, name in enumerate(reversed(METHOD_NAMES))}  # others come last
     rows = read_results(PUBLISHED)
     rows = rows[rows.experiment == experiment]
     return rows.sort_values(
-        ["dataset", "shots", "method", "seed"], key=lambda c: c.map(order.index) if c.name == "method" else c
+        ["dataset", "shots", "method", "seed"], key=lambda c: c.map(order) if c.name == "method" else c
     )
 
 

@@ -109,7 +109,7 @@ def test_calibration_by_hand():
     confidence, accuracy, count = calibration_bins(scores, labels, 10)
     assert count.tolist() == [0, 0, 0, 0, 0, 0, 2, 0, 4, 0]
     assert (confidence[8].item(), accuracy[8].item()) == pytest.approx((0.85, 0.75))
-    assert count.sum() == 6
+    assert calibration_bins(torch.zeros(3, 2), torch.tensor([0, 0, 1]), 2)[2].tolist() == [3, 0]  # bins are (low, high]
 
 
 def test_a_calibrated_model_has_no_error_and_an_overconfident_one_has():
@@ -139,6 +139,12 @@ def test_bootstrap_of_two_recordings_is_the_exact_one():
     ours, theirs = [np.array([1, 0])], [np.array([0, 0])]
     assert bootstrap_interval(ours, theirs, level=0.95) == (0.5, 0.0, 1.0)
     assert bootstrap_interval(ours, theirs, level=0.4) == (0.5, 0.5, 0.5)
+
+
+def test_bootstrap_of_two_repeats_takes_one_of_them():
+    """R - 1 of R repeats: the mean of a resample is that of either repeat, never of both."""
+    ours, theirs = np.stack([np.ones(5), np.zeros(5)]), np.zeros((2, 5))
+    assert bootstrap_interval(ours, theirs, level=0.3) == (0.5, 0.0, 1.0)
 
 
 def test_bootstrap_of_one_repeat_is_the_normal_interval():

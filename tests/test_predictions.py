@@ -14,7 +14,7 @@ def scores_of(predicted, classes=3):
 
 def test_a_file_comes_back(tmp_path):
     path = tmp_path / "predictions" / "a.npz"
-    scores = np.array([[1.5, -np.inf, 0.25], [0.0, 2.0, 2.001]], np.float32)
+    scores = np.array([[1.5, -np.inf, 0.25], [0.0, 2.0, 2.0004]], np.float32)
     write_predictions(path, ["a", "b"], np.array([0, 1]), scores)
     found = read_predictions(path)
     assert found.ids.tolist() == ["a", "b"] and found.correct.tolist() == [True, False]
