@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from eclip_lib.dataset_scan import Folders, part_of, settle_parts, warn_of_missing
-from eclip_lib.event_data import first_five
+from eclip_lib.event_data import first_five, read_lines
 
 _TRIED = 200  # lines by which the place of a list's paths is found
 
@@ -69,7 +69,7 @@ def _find_lists(lists: Path) -> dict[str, Path]:
 
 def _read_list(path: Path) -> tuple[list[str], list[str]]:
     """Return the listed paths of recordings, and those of stills, "" where a line has none."""
-    lines = path.read_text(encoding="utf-8").replace("\\", "/").splitlines()
+    lines = [line.replace("\\", "/") for line in read_lines(path)]
     rows = [(number, line.strip().split("\t")) for number, line in enumerate(lines, 1) if line.strip()]
     for number, row in rows:
         if len(row) > 2 or row[0].count("/") < 1:

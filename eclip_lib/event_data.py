@@ -139,7 +139,7 @@ def read_classes(path: Path) -> dict[str, str]:
     Raises:
         ValueError: a folder or a name is there twice, or the list is empty.
     """
-    lines = [line.rstrip("\n").split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.split("\t") for line in read_lines(path) if line.strip()]
     folders, names = (
         [line[0] for line in lines],
         [(line[1] if len(line) > 1 else prompt_name(line[0])) for line in lines],
@@ -151,6 +151,18 @@ def read_classes(path: Path) -> dict[str, str]:
     if not lines:
         raise ValueError(f"{path} is empty; it should name a class folder a line")
     return dict(zip(folders, names, strict=True))
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file.
+
+    Raises:
+        ValueError: it is no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a text file in UTF-8: {error}") from error
 
 
 def tracked_classes(dataset: str) -> dict[str, str]:

@@ -67,11 +67,12 @@ def pack(files: FileList, out: Path, shard_bytes: int = SHARD_BYTES, fold: int |
         What `shards.json` says.
 
     Raises:
-        ValueError: the folder has shards already, or a recording is empty or above `MOST_BYTES`.
+        ValueError: the folder is not empty, or a recording is empty or above `MOST_BYTES`.
         FileNotFoundError: a file has gone.
     """
-    if (out / HEADER_FILE).exists():
-        raise ValueError(f"{out} has shards already; name another folder, or delete it first")
+    if out.exists() and any(out.iterdir()):
+        what = "has shards already" if has_shards(out) else "is not empty"
+        raise ValueError(f"{out} {what}; name another folder, or delete it first")
     data, content, rows, shards = files.open(), hashlib.sha256(), [], []
     with tqdm(total=len(data), desc="recordings packed", delay=1) as progress:
         for part in PARTS:

@@ -139,6 +139,8 @@ def test_wrong_lists_are_told(caltech, tmp_path):
     (lists / "train_list.txt").unlink()
     (lists / "val.txt").write_text("a b c\n")
     said(ValueError, "val.txt, line 1: 'a b c'; expected <class>/<recording>")
+    (lists / "val.txt").write_bytes(b"\xff\xfe")
+    said(ValueError, r"val\.txt is not a text file in UTF-8")
     (lists / "val.txt").write_text("\n")
     said(ValueError, "val.txt is empty")
     write_list(lists / "val.txt", LISTED[3:], ["nowhere/b/c.jpg"])
@@ -199,6 +201,15 @@ def test_the_key_names_the_content(caltech):
     second = load("n-caltech101", caltech).key
     write_stills(caltech.parent / "caltech101/101_ObjectCategories", ["ant/image_0001.jpg"])
     assert len({first, second, load("n-caltech101", caltech).key}) == 3
+
+
+def test_the_key_of_very_many_files_changes_when_one_is_replaced(caltech, monkeypatch):
+    monkeypatch.setattr("eclip_lib.event_data.MOST_STATS", 3)
+    first = load("n-caltech101", caltech).key
+    assert load("n-caltech101", caltech).key == first
+    (caltech / "new.bin").write_bytes((caltech / CALTECH[1]).read_bytes())
+    (caltech / "new.bin").rename(caltech / CALTECH[0])
+    assert load("n-caltech101", caltech).key != first
 
 
 @pytest.mark.filterwarnings("default:.*has recordings of")

@@ -161,6 +161,11 @@ def test_packing_refuses_what_it_would_spoil(folder, packed, tmp_path):
     with pytest.raises(ValueError, match="which are packed already"):
         list_files(packed)
     files = list_files(folder)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/train-000000.tar").write_bytes(b"of an interrupted run")
+    with pytest.raises(ValueError, match="new is not empty"):
+        pack(files, tmp_path / "new")
+    (tmp_path / "new/train-000000.tar").unlink()
     (tmp_path / "data" / FILES[3]).write_bytes(b"")
     with pytest.raises(ValueError, match=r"has 0 bytes, a shard takes 1 to"):
         pack(files, tmp_path / "new")
