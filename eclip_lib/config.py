@@ -265,7 +265,7 @@ class TrainConfig(Checked):
 
     seed: int = 0
     epochs: int = 12
-    batch_size: int = 32
+    batch_size: int = 32  # recordings, of all processes together
     tower_rate: float = 2e-4  # learning rate of the event tower, which starts from CLIP
     additions_rate: float = 1e-3  # of prompts, gates, temporal parts, content MLPs
     weight_decay: float = 0.05
@@ -273,7 +273,7 @@ class TrainConfig(Checked):
     clip_gradient: float = 1.0
     flip: bool = True  # mirror frames and still together
     shift: int = 2  # pixels; all frames of a batch are moved by up to as many
-    accumulate: int = 1  # batches whose gradients are summed up before a step
+    accumulate: int = 1  # batches whose gradients are averaged for one step
     precision: Literal["32", "bf16", "16"] = "32"  # of the forward pass; weights, logits and losses stay in float32
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     workers: int = 0  # processes that read recordings; the result does not depend on it

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from eclip_lib.checkpoints import Keeper, load_checkpoint, save_checkpoint, trained_weights  # noqa: F401
+from eclip_lib.checkpoints import Keeper, trained_weights
 from eclip_lib.config import LossConfig, TrainConfig
 from eclip_lib.distributed import gather_rows, make_fabric, own_rows
 from eclip_lib.evaluation import class_scores, embed_events
@@ -20,7 +20,7 @@ from eclip_lib.inputs import FrameSet
 from eclip_lib.loader import EventStream
 from eclip_lib.metrics import topk_accuracy
 from eclip_lib.model import EClip
-from eclip_lib.objective import BatchLosses, batch_losses  # noqa: F401
+from eclip_lib.objective import BatchLosses
 
 
 def seed_everything(seed: int) -> None:

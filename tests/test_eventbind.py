@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 
+from eclip_lib.checkpoints import load_checkpoint, save_checkpoint
 from eclip_lib.config import FrameConfig, LossConfig, Run
 from eclip_lib.eventbind import load_eventbind_checkpoint
-from eclip_lib.training import load_checkpoint, save_checkpoint
 
 T, M, WIDTH, TEXT, EMBED, LAYERS = 3, 4, 128, 64, 32, 2
 

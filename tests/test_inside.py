@@ -8,12 +8,12 @@ from einops import rearrange
 from PIL import Image
 
 from eclip_lib import inside, inside_plots
+from eclip_lib.checkpoints import load_checkpoint
 from eclip_lib.config import RECIPES, ROOT, FrameConfig, ModelConfig
 from eclip_lib.ecm import event_frames
 from eclip_lib.event_encoder import attend, run_block
 from eclip_lib.model import EClip
 from eclip_lib.samples import file_sample
-from eclip_lib.training import load_checkpoint
 from tests.figures import assert_fits_in_a_notebook, texts
 
 VARIANTS = {

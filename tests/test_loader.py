@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from eclip_lib.config import FrameConfig
+from eclip_lib.config import FrameConfig, TrainConfig
 from eclip_lib.datasets import EventData
 from eclip_lib.ecm import event_frames, frames_from_maps
 from eclip_lib.events import EVENT_DTYPE, Recording
-from eclip_lib.loader import collate_maps, map_loader
+from eclip_lib.inputs import load_frames
+from eclip_lib.loader import EventStream, collate_maps, map_loader
 
 CFG = FrameConfig(size=16, frames=3, events_per_frame=40)
 
@@ -80,6 +81,44 @@ def test_workers_need_a_system_that_forks(data, monkeypatch):
     with pytest.raises(ValueError, match="workers = 2: this system cannot fork processes; use workers = 0"):
         map_loader(data, np.arange(4), CFG, workers=2)
     assert len(map_loader(data, np.arange(4), CFG, workers=0)) == 1
+
+
+def streamed(data, epoch=1, seed=0, cfg=CFG, **train):
+    """Return the frames of rows 3, 0, 4 and 1 of five recordings, in two batches."""
+    indices = np.array([7, 2, 3, 9, 1])
+    stream = EventStream(data, indices, cfg, TrainConfig(**train), torch.from_numpy(data.labels[indices]))
+    batches = [torch.tensor([3, 0]), torch.tensor([4, 1])]
+    return [torch.cat(parts) for parts in zip(*stream.batches(batches, seed, epoch, torch.device("cpu")), strict=True)]
+
+
+def test_a_stream_without_changes_has_the_frames_that_are_kept(data):
+    frames, valid = streamed(data)
+    kept = load_frames(data, np.array([7, 2, 3, 9, 1]), CFG)
+    rows = torch.tensor([3, 0, 4, 1])
+    assert torch.equal(frames, kept.frames(rows)) and torch.equal(valid, kept.valid[rows])
+
+
+def test_changes_are_the_same_for_any_number_of_workers_and_differ_between_epochs(data):
+    changes = {"drop_events": 0.6, "crop_time": 0.4, "jitter_us": 3}
+    first, two, none = (streamed(data, workers=workers, **changes) for workers in (1, 2, 0))
+    for one, other, third in zip(first, two, none, strict=True):
+        assert torch.equal(one, other) and torch.equal(one, third)
+    assert not torch.equal(first[0], streamed(data, epoch=2, **changes)[0])
+    assert not torch.equal(first[0], streamed(data, seed=1, **changes)[0])
+    assert not torch.equal(first[0], streamed(data)[0])
+
+
+def test_a_recording_without_a_frame_after_its_changes_is_taken_as_it_is(data):
+    late = FrameConfig(size=16, frames=1, events_per_frame=40, start=28)  # of 30 events, hardly one is in the window
+    frames, valid = streamed(data, cfg=late, drop_events=0.9)
+    assert valid.all()
+    assert torch.equal(frames[2], streamed(data, cfg=late)[0][2])
+
+
+def test_a_stream_draws_no_random_numbers_of_the_training(data):
+    before = torch.get_rng_state()
+    streamed(data, workers=1, drop_events=0.5)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.data

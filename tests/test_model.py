@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from eclip_lib.backbone import load_clip, normalize_images
+from eclip_lib.checkpoints import load_checkpoint
 from eclip_lib.config import ModelConfig
 from eclip_lib.event_encoder import attend
 from eclip_lib.inside import sample_pairs
 from eclip_lib.model import EClip
 from eclip_lib.samples import sample_names
-from eclip_lib.training import load_checkpoint
 
 NAMES = ["dog", "ice cream", "tennis racket", "car"]
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from eclip_lib import text_encoder
+from eclip_lib.checkpoints import load_checkpoint
 from eclip_lib.config import ModelConfig
 from eclip_lib.evaluation import class_scores
 from eclip_lib.model import EClip
 from eclip_lib.text_encoder import encode_prompts, suffix_tokens
-from eclip_lib.training import load_checkpoint
 from tests.benchmarks.bench_text import CALTECH, full_way, trimmed_way
 
 NAMES = ["cat", "a bicycle", "cat", "red traffic light at night", "sunflower", "a very old grand piano"]

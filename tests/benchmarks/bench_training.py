@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor
 
-from eclip_lib import prompts, training
+from eclip_lib import objective, prompts
 from eclip_lib.backbone import load_clip
 from eclip_lib.config import LossConfig, ModelConfig
 from eclip_lib.evaluation import class_scores
@@ -60,7 +60,7 @@ def make_batch(size: int = SIZE) -> Batch:
 def losses(model: EClip, batch: Batch, image_emb: Tensor, recipe: str) -> dict[str, Tensor]:
     valid = torch.ones(batch["frames"].shape[:2], dtype=torch.bool)
     loss = LossConfig(recipe=recipe)
-    return training.batch_losses(model, batch["frames"], valid, batch["labels"], image_emb, CALTECH, loss)
+    return objective.batch_losses(model, batch["frames"], valid, batch["labels"], image_emb, CALTECH, loss)
 
 
 def step(model: EClip, batch: Batch, image_emb: Tensor, recipe: str) -> float:
