@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from eclip_lib.experiment import Experiment
+from eclip_lib.inputs import FrameSet
 from eclip_lib.metrics import confusion_matrix
 
 SETTINGS = (
@@ -35,13 +36,15 @@ def examples(
 ) -> tuple[Float[np.ndarray, "N T 3 S S"], Bool[np.ndarray, "N T"], list[str]]:
     """Return frames, valid and class name of one recording each of a few classes, spread over the class list.
 
-    They are training recordings, or test ones of a run that does not train.
+    They are training recordings, or test ones of a run that does not train or draws its frames anew in every epoch.
     """
-    side = experiment.train if len(experiment.train) else experiment.test
+    kept = isinstance(experiment.train, FrameSet) and len(experiment.train)
+    side = experiment.train if kept else experiment.test
     labels, first = np.unique(side.labels.numpy(), return_index=True)
     chosen = np.unique(np.linspace(0, len(labels) - 1, min(most, len(labels))).round().astype(int))
     rows = first[chosen]
-    names = [experiment.data.class_names[label] for label in labels[chosen]]
+    of = experiment.data if kept else experiment.tested
+    names = [of.class_names[label] for label in labels[chosen]]
     return side.frames(torch.from_numpy(rows)).numpy(), side.valid[rows].numpy(), names
 
 
@@ -57,7 +60,7 @@ def confusion_shares(experiment: Experiment) -> tuple[Float[np.ndarray, "K K"], 
 
     After `evaluate`. Classes that no test recording has, and that nothing is taken for, are left out.
     """
-    names = experiment.data.class_names
+    names = experiment.tested.class_names
     counts = confusion_matrix(experiment.scores.argmax(1), experiment.test.labels, len(names)).double()
     kept = np.flatnonzero(((counts.sum(0) + counts.sum(1)) > 0).numpy())
     counts = counts[kept][:, kept]

@@ -22,7 +22,7 @@ def an_experiment(train=(2, 0, 0, 3), test=(0, 0, 2, 3), predicted=(0, 2, 2, 2))
     scores = torch.nn.functional.one_hot(torch.tensor(predicted), 4).float()
     data = SimpleNamespace(class_names=NAMES, simulated=True)
     sides = {"train": side(train), "val": side((0,)), "test": side(test)}
-    return SimpleNamespace(cfg=Run(), data=data, scores=scores, **sides)
+    return SimpleNamespace(cfg=Run(), data=data, tested=data, scores=scores, **sides)
 
 
 def test_the_settings_name_what_is_set_and_count_each_side():
