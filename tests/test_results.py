@@ -1,7 +1,9 @@
+import fcntl
 import json
 import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor
+import time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -69,6 +71,19 @@ def test_eight_processes_share_a_ledger(tmp_path):
     for writer, rows in table.groupby("writer"):
         assert rows.seed.tolist() == list(range(200))
         assert (rows.note.str.len() == 200 * writer).all()
+
+
+def test_a_writer_waits_for_the_one_before(tmp_path):
+    """Not only short rows on a local disk, which are whole by themselves: cutting off a failed row needs the lock."""
+    ledger = tmp_path / "results.jsonl"
+    with ledger.open("ab") as other, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        waiting = pool.submit(append_row, row(), ledger)
+        time.sleep(0.2)
+        assert not waiting.done() and not ledger.read_bytes()
+        fcntl.flock(other, fcntl.LOCK_UN)
+        waiting.result(timeout=10)
+    assert len(read_results(ledger)) == 1
 
 
 FULL_DISK = """
