@@ -34,7 +34,7 @@ from eclip_lib.results import LEDGER, append_row, provenance
 from eclip_lib.splits import split_dataset
 from eclip_lib.training import fit, seed_everything, shared_scores
 
-MOST_KEPT = 32 * 2**30  # bytes of training frames that are kept in the cache; more are drawn anew in every epoch
+MOST_KEPT = 16 * 2**30  # bytes of training frames that are kept in the cache; more are drawn anew in every epoch
 
 
 class Experiment:
@@ -195,7 +195,7 @@ class Experiment:
             "run_id": run_id(cfg),
             "experiment": cfg.experiment,
             "method": cfg.method,
-            "dataset": cfg.data.subset or cfg.data.dataset,
+            "dataset": cfg.data.target or cfg.data.subset or cfg.data.dataset,  # that is tested
             "simulated": self.tested.simulated,
             "protocol": cfg.data.protocol,
             "shots": cfg.data.shots,

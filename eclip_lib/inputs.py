@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from tempfile import TemporaryFile
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from open_clip.model import CLIP
 from safetensors.torch import save
 from torch import Tensor
 
+from eclip_lib import cache
 from eclip_lib.backbone import normalize_images
 from eclip_lib.cache import cached_array, content_key, parallel_map
 from eclip_lib.config import FrameConfig
@@ -22,6 +24,7 @@ from eclip_lib.ecm import VERSION as FRAMES_VERSION
 from eclip_lib.ecm import count_maps, event_frames
 
 CHUNK = 256
+IN_MEMORY = 2 * 2**30  # bytes of frames that are drawn in memory; more lie on the disk from the start
 CPU = torch.device("cpu")
 
 
@@ -62,16 +65,18 @@ class FrameSet:
 
 def load_frames(data: EventData, indices: np.ndarray, cfg: FrameConfig) -> FrameSet:
     """Return the frames of the recordings at `indices`; records and draws what is not in the cache."""
-
-    def draw(index: int) -> tuple[np.ndarray, np.ndarray]:
-        frames, valid = event_frames(data.recording(index), cfg)
-        return (frames * 255).round().to(torch.uint8).numpy(), valid.numpy()
+    pixels = cfg.frames * 3 * cfg.size**2
 
     def compute() -> np.ndarray:
-        drawn = parallel_map(draw, indices.tolist(), f"event frames of {data.name}")
-        pixels = np.stack([frames for frames, _ in drawn])
-        flags = np.stack([valid for _, valid in drawn])
-        return np.concatenate([pixels.reshape(len(pixels), -1), flags.astype(np.uint8)], axis=1)
+        rows = _scratch(len(indices), pixels + cfg.frames)
+
+        def draw(place: int) -> None:
+            frames, valid = event_frames(data.recording(int(indices[place])), cfg)
+            rows[place, :pixels] = (frames * 255).round().to(torch.uint8).numpy().reshape(-1)
+            rows[place, pixels:] = valid.numpy()
+
+        parallel_map(draw, range(len(indices)), f"event frames of {data.name}")
+        return rows
 
     key = {
         "data": data.key,
@@ -79,14 +84,19 @@ def load_frames(data: EventData, indices: np.ndarray, cfg: FrameConfig) -> Frame
         "frames": cfg.to_dict(),
         "version": FRAMES_VERSION,
     }
-    rows = (
-        cached_array("frames", key, compute)
-        if len(indices)
-        else np.zeros((0, cfg.frames * (3 * cfg.size**2 + 1)), np.uint8)
-    )
-    pixels = rows[:, : -cfg.frames].reshape(len(rows), cfg.frames, 3, cfg.size, cfg.size)
-    valid = torch.from_numpy(np.array(rows[:, -cfg.frames :])).bool()
-    return FrameSet(pixels, valid, torch.from_numpy(data.labels[indices]))
+    rows = cached_array("frames", key, compute) if len(indices) else np.zeros((0, pixels + cfg.frames), np.uint8)
+    valid = torch.from_numpy(np.array(rows[:, pixels:])).bool()
+    shown = rows[:, :pixels].reshape(len(rows), cfg.frames, 3, cfg.size, cfg.size)
+    return FrameSet(shown, valid, torch.from_numpy(data.labels[indices]))
+
+
+def _scratch(rows: int, width: int) -> np.ndarray:
+    """Return bytes to fill, (rows, width): in memory, or where they are many in a file that goes when they go."""
+    if rows * width <= IN_MEMORY:
+        return np.empty((rows, width), np.uint8)
+    cache.CACHE.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=cache.CACHE) as file:
+        return np.memmap(file, np.uint8, "w+", shape=(rows, width))
 
 
 def summed_count_maps(data: EventData, indices: np.ndarray) -> np.ndarray:
@@ -132,6 +142,7 @@ def image_features(clip: CLIP, data: EventData, indices: np.ndarray, normalizati
 
     ids = [data.ids[i] for i in indices]
     key = {"clip": clip_key(clip), "data": data.key, "ids": ids, "normalization": normalization}
+    key |= {} if there.all() else {"stills": content_key(there.tobytes())}
     return torch.from_numpy(np.array(cached_array("image_features", key, compute)))
 
 

@@ -153,6 +153,9 @@ class _Training:
                 f"{int((~self.has_still).sum())} of {len(self.has_still)} training recordings have no still, and "
                 "LossConfig.event_text = 0 leaves nothing that trains on them; give it a weight, or give the stills"
             )
+        blank = [] if isinstance(self.train, EventStream) else (~self.train.valid.any(1)).nonzero().flatten().tolist()
+        if blank:
+            raise ValueError(f"training recordings {self._names(blank)} have no valid frame; leave them out")
         if self.cfg.select != "last" and self.selector not in self.watched:
             raise ValueError(
                 f"TrainConfig.select = {self.cfg.select!r}: there are no {self.selector} frames to select by"
@@ -242,12 +245,15 @@ class _Training:
         """Raise FloatingPointError for a value that is not finite."""
         if torch.isfinite(value):
             return
-        names = rows.tolist() if self.ids is None else [self.ids[row] for row in rows.tolist()]
+        names = self._names(rows.tolist())
         kept = f"; the last good checkpoint is in {self.keeper.folder}" if self.keeper else ""
         raise FloatingPointError(
             f"the {what} is {value.item()} at epoch {self.progress.epoch}, recordings {names}; look at these, or try a "
             f"lower rate than {self.cfg.tower_rate}{kept}"
         )
+
+    def _names(self, rows: list[int]) -> list:
+        return rows if self.ids is None else [self.ids[row] for row in rows]
 
     # --- what comes of an epoch ---
 
@@ -293,7 +299,8 @@ class _Training:
     def restore(self) -> None:
         """Take up the state that an interrupted run has left, if there is one."""
         found = self.keeper.load() if self.keeper else None
-        steps = self.fabric.all_gather(torch.tensor(-1 if found is None else found[2]["step"]))
+        step = torch.tensor(-1 if found is None else found[2]["step"], device=self.fabric.device)
+        steps = self.fabric.all_gather(step)
         if len(steps.unique()) > 1:
             raise ValueError(
                 f"the processes found checkpoints of steps {steps.tolist()}; their folder must be one that all see"

@@ -98,6 +98,17 @@ def test_a_stream_without_changes_has_the_frames_that_are_kept(data):
     assert torch.equal(frames, kept.frames(rows)) and torch.equal(valid, kept.valid[rows])
 
 
+def test_frames_that_fill_the_memory_are_drawn_on_disk(data, monkeypatch, tmp_path):
+    expected = load_frames(data, np.arange(5), CFG)
+    monkeypatch.setattr("eclip_lib.inputs.IN_MEMORY", 0)
+    monkeypatch.setattr("eclip_lib.cache.CACHE", tmp_path / "other")
+    for _ in range(2):  # drawn, then read again
+        found = load_frames(data, np.arange(5), CFG)
+        assert isinstance(found.pixels, np.memmap)
+        assert np.array_equal(found.pixels, expected.pixels) and torch.equal(found.valid, expected.valid)
+    assert [path.suffix for path in (tmp_path / "other").rglob("*") if path.is_file()] == [".npy"]
+
+
 def test_changes_are_the_same_for_any_number_of_workers_and_differ_between_epochs(data):
     changes = {"drop_events": 0.6, "crop_time": 0.4, "jitter_us": 3}
     first, two, none = (streamed(data, workers=workers, **changes) for workers in (1, 2, 0))

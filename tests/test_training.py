@@ -168,6 +168,14 @@ def test_the_epoch_that_was_best_is_the_result(clip, monkeypatch, select):
     assert not all(torch.equal(final[name], weights[3][name]) for name in final)
 
 
+def test_a_recording_without_a_frame_is_named(clip):
+    model, train = EClip(ModelConfig(event_prompts=2, context_length=2), clip), toy_frames()
+    train.valid[[2, 7]] = False
+    given = model, train, None, toy_stills(), NAMES, TrainConfig(), LossConfig()
+    with pytest.raises(ValueError, match=r"training recordings \['c', 'h'\] have no valid frame"):
+        next(fit(*given, ids="abcdefghijkl"))
+
+
 def test_selecting_without_frames_is_refused(clip):
     model = EClip(ModelConfig(event_prompts=2, context_length=2), clip)
     given = model, toy_frames(), None, toy_stills(), NAMES, TrainConfig(select="val"), LossConfig()
