@@ -223,7 +223,7 @@ def paired_gains(rows: pd.DataFrame | Sequence[dict], metric: str = "top1") -> p
 def opponents(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
     """Yield, for each setting of E-CLIP and each other method that is comparable in it, both methods' rows.
 
-    Comparable are the same data set and shots, or zero-shot.
+    Comparable are the same data set, protocol and shots; and zero-shot, where it tests the same classes.
 
     Yields:
         the setting as tables name it, the method, E-CLIP's rows and the other's, both indexed by `(seed, fold)`.
@@ -233,7 +233,10 @@ def opponents(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, pd.D
     for (dataset, protocol, shots), ours in rows[rows.method == "e-clip"].groupby(keys, dropna=False):
         others = rows[(rows.dataset == dataset) & (rows.method != "e-clip")]
         same = (others.shots.isna() & pd.isna(shots)) | (others.shots == shots)
-        for method, theirs in others[same | (others.protocol == "zero-shot")].groupby("method", sort=False):
+        same = same & (others.protocol == protocol)
+        if protocol != "base-to-new":  # there a recording has half of the classes to be taken for
+            same = same | (others.protocol == "zero-shot")
+        for method, theirs in others[same].groupby("method", sort=False):
             place = f"{dataset}, {setting(protocol, shots)}"
             yield place, method, ours.set_index("repeat"), theirs.set_index("repeat")
 

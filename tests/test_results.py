@@ -208,6 +208,18 @@ def test_gains_are_paired_by_seed_and_fold():
     }
 
 
+def test_gains_are_of_one_protocol():
+    """Neither the probe that was trained on all nor zero-shot among all classes stands against base-to-new."""
+    base = {"protocol": "base-to-new", "shots": 5, "fold": None}
+    rows = [row(seed=s, run_id=f"o{s}", top1=0.9, **base) for s in (0, 1)]
+    rows += [row("linear-probe", s, fold=None) for s in (0, 1)]
+    rows += [row("clip-zero-shot", protocol="zero-shot", shots=None, fold=None)]
+    assert paired_gains(rows).empty
+    rows += [row("clip-zero-shot", s, top1=0.8, run_id=f"z{s}", **base) for s in (0, 1)]
+    (gain,) = paired_gains(rows).to_dict("records")
+    assert (gain["data"], gain["points"]) == ("icons100, base-to-new, 5-shot", "+10.0")
+
+
 def test_recipes_are_paired_by_seed_and_zero_shot_comes_first():
     rows = [
         row(
