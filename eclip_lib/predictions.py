@@ -96,7 +96,12 @@ def class_table(found: Predictions, class_names: Sequence[str]) -> pd.DataFrame:
     worst, times = mistakes.argmax(1).tolist(), mistakes.amax(1).tolist()
     taken_for = [f"{class_names[other]} ({n})" if n else "" for other, n in zip(worst, times, strict=True)]
     table = pd.DataFrame(
-        {"class": class_names, "n": confusion.sum(1), "top-1 %": 100 * accuracy.double().numpy(), "taken for": taken_for}
+        {
+            "class": class_names,
+            "n": confusion.sum(1),
+            "top-1 %": 100 * accuracy.double().numpy(),
+            "taken for": taken_for,
+        }
     )
     return table[table.n > 0].sort_values(["top-1 %", "class"], ignore_index=True).round({"top-1 %": 1})
 
