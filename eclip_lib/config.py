@@ -333,12 +333,15 @@ class DataConfig(Checked):
             )
 
 
+FITTED = ("linear-probe", "count-map-probe", "count-map-cnn")  # methods without text: they know what they trained on
+
+
 @dataclass(frozen=True)
 class Run(Checked):
     """One experiment: everything its ledger row depends on."""
 
     experiment: str = "quickstart"
-    method: Literal["e-clip", "clip-zero-shot", "linear-probe", "count-map-probe"] = "e-clip"
+    method: Literal["e-clip", "clip-zero-shot", "linear-probe", "count-map-probe", "count-map-cnn"] = "e-clip"
     smoke: bool = False
     data: DataConfig = field(default_factory=DataConfig)
     frames: FrameConfig = field(default_factory=FrameConfig)
@@ -349,7 +352,7 @@ class Run(Checked):
     def __post_init__(self) -> None:
         """Check, and that model and loss follow one recipe."""
         super().__post_init__()
-        if self.method.endswith("-probe") and self.data.protocol == "zero-shot":
+        if self.method in FITTED and self.data.protocol == "zero-shot":
             raise ValueError(f"Run: a {self.method} needs recordings to train on, but the protocol is zero-shot")
         if self.loss.text_mse and self.model.text_prompts != "hybrid":
             raise ValueError(

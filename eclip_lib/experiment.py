@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from eclip_lib.backbone import load_clip
-from eclip_lib.baselines import probe_scores, zero_shot_scores
+from eclip_lib.baselines import WINDOWS, cnn_scores, probe_scores, zero_shot_scores
 from eclip_lib.checkpoints import Keeper, describe, save_checkpoint
 from eclip_lib.config import ROOT, Run
 from eclip_lib.curves import logged
@@ -24,10 +24,19 @@ from eclip_lib.distributed import device_name, first_alone, make_fabric
 from eclip_lib.evaluation import class_scores
 from eclip_lib.event_augment import augments
 from eclip_lib.event_data import EventData
-from eclip_lib.inputs import FrameSet, frame_features, image_features, load_frames, stills_of, summed_count_maps
+from eclip_lib.inputs import (
+    FrameSet,
+    frame_features,
+    image_features,
+    load_frames,
+    stills_of,
+    summed_count_maps,
+    windowed_count_maps,
+)
 from eclip_lib.loader import EventStream
 from eclip_lib.metrics import worst_confusions
 from eclip_lib.model import EClip
+from eclip_lib.paper_presets import preset_name
 from eclip_lib.predictions import write_predictions
 from eclip_lib.protocols import check_run, evaluate, load_target
 from eclip_lib.results import LEDGER, append_row, provenance
@@ -72,7 +81,7 @@ class Experiment:
         (self.clip if self.model is None else self.model).to(self.fabric.device)
         self.scores: Tensor | None = None
         self.event_emb: Tensor | None = None
-        self.penalty: float | None = None  # C of a probe, as validation chose it
+        self.chosen: dict[str, float] = {}  # what validation chose for an opponent
 
     def _frames(self) -> tuple[FrameSet | EventStream, FrameSet, FrameSet]:
         size = self.clip.visual.image_size[0]
@@ -144,6 +153,8 @@ class Experiment:
             return shared_scores(self.model, self.test, names, self.fabric)
         if self.cfg.method == "count-map-probe":
             return None, self._probe([summed_count_maps(self.data, s) for s in self._sides()])
+        if self.cfg.method == "count-map-cnn":
+            return None, self._cnn()
         features = [frame_features(self.clip, side) for side in (self.train, self.val, self.test) if len(side)]
         if self.cfg.method == "linear-probe":
             return features[-1], self._probe([part.numpy() for part in features])
@@ -155,7 +166,15 @@ class Experiment:
     def _probe(self, features: list[np.ndarray]) -> Tensor:
         train, val, test = features
         labelled = (train, self.train.labels.numpy()), (val, self.val.labels.numpy())
-        scores, self.penalty = probe_scores(*labelled, test, len(self.data.class_names))
+        scores, penalty = probe_scores(*labelled, test, len(self.data.class_names))
+        self.chosen = {"probe_c": penalty}
+        return scores
+
+    def _cnn(self) -> Tensor:
+        train, val, test = (windowed_count_maps(self.data, side, WINDOWS) for side in self._sides())
+        labelled = (train, self.train.labels), (val, self.val.labels)
+        scores, steps = cnn_scores(*labelled, test, len(self.data.class_names), self.cfg.train.seed)
+        self.chosen = {"training_steps": steps}
         return scores
 
     def save(self, folder: str, row: dict) -> None:
@@ -203,10 +222,10 @@ class Experiment:
             "fold": cfg.data.fold,
             "recipe": cfg.model.recipe if cfg.method == "e-clip" else None,
             "backbone": cfg.model.backbone,
-            "preset": None,
+            "preset": preset_name(cfg),
             "variant": None,
             "smoke": cfg.smoke,
-            "metrics": metrics | {"n": len(self.test)} | ({"probe_c": self.penalty} if self.penalty else {}),
+            "metrics": metrics | {"n": len(self.test)} | self.chosen,
             "split_hash": self.split_hash,
             "predictions": f"predictions/{cfg.id}.npz",
             "config": cfg.to_dict(),

@@ -105,6 +105,12 @@ def summed_count_maps(data: EventData, indices: np.ndarray) -> np.ndarray:
     return np.log1p(np.stack(maps).reshape(len(maps), -1).astype(np.float32))
 
 
+def windowed_count_maps(data: EventData, indices: np.ndarray, windows: int) -> Float[Tensor, "N C H W"]:
+    """Return log(1 + count) of each recording in equal windows, C = 2 x windows."""
+    maps = parallel_map(lambda i: count_maps(data.recording(i), None, windows), indices.tolist(), "count maps")
+    return torch.from_numpy(np.log1p(np.stack(maps).astype(np.float32))).flatten(1, 2)
+
+
 def clip_key(clip: CLIP) -> str:
     """Name the image tower by its weights, its activation and its normalization."""
     weights = content_key(save({name: value.contiguous() for name, value in clip.visual.state_dict().items()}))

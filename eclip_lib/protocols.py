@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from eclip_lib.config import DataConfig, Run
+from eclip_lib.config import FITTED, DataConfig, Run
 from eclip_lib.datasets import EventData, load_dataset
 from eclip_lib.evaluation import image_retrieval, recognition
 from eclip_lib.metrics import harmonic_mean
@@ -25,7 +25,7 @@ def check_run(cfg: Run) -> None:
     Raises:
         ValueError: a probe knows the classes it was fitted on, no others; or a data set is its own target.
     """
-    if cfg.method.endswith("-probe") and cfg.data.protocol in TESTED_ALONE:
+    if cfg.method in FITTED and cfg.data.protocol in TESTED_ALONE:
         raise ValueError(
             f"Run: a {cfg.method} knows only the classes it was fitted on, so it has no answer under the protocol "
             f"{cfg.data.protocol!r}; take e-clip or clip-zero-shot"

@@ -30,6 +30,7 @@ METHOD_NAMES = {
     "e-clip": "E-CLIP",
     "clip-zero-shot": "CLIP on frames, zero-shot",
     "linear-probe": "linear probe, frozen CLIP",
+    "count-map-cnn": "small CNN, count maps",
     "count-map-probe": "logistic regression, count maps",
 }
 

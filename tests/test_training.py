@@ -251,6 +251,17 @@ def test_a_run_leaves_a_row_and_its_predictions(tmp_path):
         assert Run.from_dict(line["config"]).id in line["run_id"]
 
 
+@pytest.mark.parametrize(("method", "chosen"), [("count-map-probe", "probe_c"), ("count-map-cnn", "training_steps")])
+def test_opponents_on_count_maps_leave_rows_and_what_validation_chose(tmp_path, monkeypatch, method, chosen):
+    monkeypatch.setattr("eclip_lib.baselines.TRAINING_STEPS", (1, 30))
+    base = presets.smoke(presets.quickstart_run())
+    row = run(replace(base, method=method), tmp_path / "results.jsonl")
+    assert row["method"] == method and row["recipe"] is None and row["metrics"][chosen] > 0
+    assert row["metrics"]["top1"] > 0.2  # chance, of five classes
+    with pytest.raises(ValueError, match=f"a {method} needs recordings to train on"):
+        replace(base, method=method, data=replace(base.data, protocol="zero-shot", shots=None))
+
+
 def test_the_same_run_gives_the_same_numbers(tmp_path):
     cfg = presets.smoke(presets.quickstart_run())
     first, second = (run(cfg, tmp_path / "results.jsonl") for _ in range(2))
