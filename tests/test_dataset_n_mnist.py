@@ -1,6 +1,7 @@
 """N-MNIST as it lies on disk: Train and Test folders, split lists, stills of idx files or PNG files."""
 
 import gzip
+import os
 import struct
 
 import numpy as np
@@ -89,6 +90,14 @@ def test_official_lists(root):
     write_list(lists / "N_MINIST_Val.txt", ["Train/seven/00001.bin"])
     with pytest.raises(ValueError, match=r"expected Train/<digit>/<nnnnn>\.bin"):
         load(root, splits=str(lists))
+
+
+def test_an_idx_file_that_has_changed_is_read_again(root):
+    for values in ([10, 20], [30, 40]):
+        write_idx(root / "mnist/train-images-idx3-ubyte", values, (2, 1, 1))
+        write_idx(root / "mnist/t10k-images-idx3-ubyte", values, (2, 1, 1))
+        os.utime(root / "mnist/train-images-idx3-ubyte.gz", ns=(0, values[0]))  # whatever the clock's resolution
+        assert load(root).still(3)[0, 0, 0] == values[0]
 
 
 def test_read_mnist_needs_images_and_labels(root):
