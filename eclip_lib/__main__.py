@@ -28,6 +28,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except (ValueError, FileNotFoundError) as error:
             raise click.UsageError(str(error)) from error
+        except OSError as error:  # no permission, a folder where a file should be, a full disk
+            raise click.ClickException(str(error)) from error
         except KeyboardInterrupt as stop:
             click.echo(f"\n{stop}" if str(stop) else "\nstopped", err=True)
             ctx.exit(INTERRUPTED)

@@ -37,11 +37,13 @@ def load_clip(name: str = TINY, pretrained: str | None = None) -> CLIP:
             given as name bring their own weights.
 
     Raises:
-        ValueError: the name is unknown, weights are not named, or the model is not a CLS-pooled ViT with CLIP's text
-            tower.
+        ValueError: the name is unknown, weights are not named or would be ignored, or the model is not a CLS-pooled
+            ViT with CLIP's text tower.
         FileNotFoundError: the weights cannot be found or fetched.
     """
     folder = clip_folder(name)
+    if folder is not None and pretrained is not None:
+        raise ValueError(f"backbone {name!r} brings its own weights; leave pretrained = {pretrained!r} out")
     if folder is not None:
         clip = open_clip.create_model(f"local-dir:{folder}")
         clip.tokenizer = _folder_tokenizer(folder, clip)

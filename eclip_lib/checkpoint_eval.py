@@ -28,7 +28,7 @@ from eclip_lib.paper_presets import NAMES, preset
 from eclip_lib.predictions import write_predictions
 from eclip_lib.protocols import evaluate
 from eclip_lib.results import LEDGER, append_row, provenance
-from eclip_lib.splits import Split
+from eclip_lib.splits import Split, find_test_part
 
 EMBEDDED = "eclip-tiny-events"  # among the names of checkpoints
 
@@ -154,7 +154,7 @@ def evaluate_checkpoint(
     trained = checkpoint.run.data if checkpoint.run else None
     cfg = reported_config(trained, tested, protocol)
     data = load_dataset(tested)
-    test = np.flatnonzero(data.part == "test")
+    test = find_test_part(data)
     inputs = load_frames(data, test, checkpoint.frames)
     own = np.flatnonzero(data.has_still[test])
     model = checkpoint.model.to("cpu")

@@ -99,7 +99,9 @@ def read_description(folder: Path) -> dict:
     """
     path = folder / DESCRIPTION
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint in {folder}: it needs {DESCRIPTION} and {WEIGHTS}")
+        there = [name for name in ("last", "best") if (folder / name / DESCRIPTION).is_file()]
+        hint = f"; it is the folder of a run, whose checkpoint is {folder / there[0]}" if there else ""
+        raise FileNotFoundError(f"no checkpoint in {folder}: it needs {DESCRIPTION} and {WEIGHTS}{hint}")
     try:
         return json.loads(path.read_text())
     except ValueError as error:

@@ -329,7 +329,7 @@ class DataConfig(Checked):
         if (self.protocol == "transfer") != (self.target is not None):
             raise ValueError(
                 f"DataConfig: protocol {self.protocol!r} with target = {self.target!r}; transfer, and it alone, needs "
-                "a data set to be tested on"
+                "a data set to be tested on (target, and target_root for its folder)"
             )
 
 

@@ -85,5 +85,5 @@ def pack_command(path: Path, dataset: str | None, out: Path, shard_mb: int, **gi
     size = sum(shard["bytes"] for shard in header["shards"])
     click.echo(
         f"{header['recordings']:,} recordings and {header['stills']:,} stills in {len(header['shards'])} shards, "
-        f"{size / 1e6:,.0f} MB, in {out}\nuse them with dataset = {cfg.dataset!r}, root = {str(out)!r}"
+        f"{size / 1e6:,.0f} MB, in {out}\nuse them with dataset = {cfg.dataset!r}, root = {str(out.resolve())!r}"
     )

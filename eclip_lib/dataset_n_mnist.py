@@ -73,7 +73,8 @@ def _n_mnist_table(root: Path, cfg: DataConfig) -> pd.DataFrame:
         table = pd.DataFrame(files, columns=["file", "part"])
         if set(table.part) != {"train", "test"}:
             raise FileNotFoundError(
-                f"{root} must hold Train and Test folders of digits, or name a fold of the tracked list"
+                f"{root} must hold Train and Test folders of digits, or name a fold of the tracked list (fold = 0 to "
+                "4, or --fold 0)"
             )
     else:
         table = _fold(root, cfg.fold)

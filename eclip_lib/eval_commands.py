@@ -28,7 +28,9 @@ _EMBEDDED = "eclip-tiny-events"
 )
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--classes", is_flag=True, help="Show every class: its accuracy, and what it is taken for.")
-@click.option("--ledger", type=click.Path(path_type=Path), help="[default: runs/results.jsonl]")
+@click.option(
+    "--ledger", type=click.Path(path_type=Path, dir_okay=False), help="[default: the project's runs/results.jsonl]"
+)
 def eval_command(
     checkpoint: str,
     protocol: str | None,

@@ -42,6 +42,21 @@ class Split:
         return content_key([[source.ids[i] for i in side] for source, side in sides])
 
 
+def find_test_part(data: EventData) -> np.ndarray:
+    """Return the indices of a data set's own test part.
+
+    Raises:
+        ValueError: it is empty.
+    """
+    test = np.flatnonzero(data.part == "test")
+    if not len(test):
+        raise ValueError(
+            f"the test part of {data.name} is empty: none of the {len(data):,} recordings found belongs to it; "
+            "complete the folder, or name split lists (splits, --splits) that put some of them there"
+        )
+    return test
+
+
 def split_dataset(data: EventData, cfg: DataConfig, seed: int, target: EventData | None = None) -> Split:
     """Split a data set by the protocol of a config; each protocol is a function of this file.
 
@@ -55,14 +70,16 @@ def split_dataset(data: EventData, cfg: DataConfig, seed: int, target: EventData
         UserWarning: a class has fewer recordings than shots, or a group has recordings in two parts of the data set.
 
     Raises:
-        ValueError: the target is missing or too much, there is nothing to split into base and new classes, or a
-            tracked shot list does not belong to these recordings.
+        ValueError: the target is missing or too much, nothing is left to test on or to split into base and new
+            classes, or a tracked shot list does not belong to these recordings.
     """
     if (cfg.protocol == "transfer") != (target is not None):
         given = "none was given" if target is None else f"{target.name} was given"
         raise ValueError(f"protocol {cfg.protocol!r}: transfer, and it alone, is tested on a target, and {given}")
     split = PROTOCOLS[cfg.protocol](data, cfg, seed)
-    split = split if target is None else Split(split.train, split.val, np.flatnonzero(target.part == "test"))
+    split = split if target is None else Split(split.train, split.val, find_test_part(target))
+    if not len(split.test):
+        find_test_part(data)  # says why
     shared = shared_groups(data, split, target is None)
     if shared:
         warnings.warn(

@@ -142,3 +142,8 @@ def test_without_a_network_it_says_which_file_to_put_where(monkeypatch, name):
 def test_other_towers_are_refused_by_name(name, says):
     with pytest.raises(ValueError, match=says):
         load_clip(name, "random")
+
+
+def test_weights_that_would_be_ignored_are_refused():
+    with pytest.raises(ValueError, match=r"backbone .eclip-tiny. brings its own weights; leave pretrained"):
+        load_clip("eclip-tiny", "x.pt")

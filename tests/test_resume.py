@@ -177,3 +177,10 @@ def test_weights_that_are_not_finite_leave_the_last_good_state(tmp_path):
     with pytest.raises(FloatingPointError, match="1 weights are not finite after step 2, the first is w; the last"):
         keeper.save({"w": torch.tensor([float("nan")])}, {}, {"step": 2})
     assert keeper.load()[2] == {"step": 1}
+
+
+def test_the_folder_of_a_run_points_to_its_checkpoint(tmp_path):
+    (tmp_path / "last").mkdir()
+    (tmp_path / "last" / "checkpoint.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"it is the folder of a run, whose checkpoint is .*last"):
+        load_checkpoint(tmp_path)

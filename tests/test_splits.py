@@ -196,3 +196,10 @@ def test_a_group_on_both_sides_is_said(icons):
     group[np.flatnonzero(icons.part == "test")[0]] = group[np.flatnonzero(icons.part == "train")[0]]
     with pytest.warns(UserWarning, match="icons100: 1 groups of near-duplicates are on two sides"):
         split_dataset(replace(icons, group=group), ALL, 0)
+
+
+def test_nothing_to_test_on_is_told():
+    data = load_dataset(DataConfig(subset="icons5"))
+    data = replace(data, part=np.full(len(data), "train"))
+    with pytest.raises(ValueError, match=r"the test part of icons100 is empty: none of the .* complete the"):
+        split_dataset(data, DataConfig(protocol="zero-shot", shots=None), 0)
