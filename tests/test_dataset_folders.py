@@ -100,7 +100,7 @@ def test_official_lists_divide_whatever_machine_their_paths_are_of(caltech, tmp_
     data = load("n-caltech101", caltech, splits=str(tmp_path / "lists"))
     assert data.ids == tuple(CALTECH[:3]) and data.part.tolist() == ["train", "test", "train"]
     assert [int(data.still(i)[0, 0, 0]) for i in range(3)] == [5, 10, 15]
-    write_list(tmp_path / "lists/Caltech101_train.txt", ["/home/me/x/" + name for name in LISTED[2::-2]])
+    write_list(tmp_path / "lists/Caltech101_train.txt", ["/elsewhere/x/" + name for name in LISTED[2::-2]])
     again = load("n-caltech101", caltech, splits=str(tmp_path / "lists"))
     assert again.ids == data.ids and again.has_still.tolist() == [False, True, False]
 
@@ -250,8 +250,8 @@ def test_imagenet_folders_and_stills_flat_or_by_class(tmp_path, flat):
 
 def test_imagenet_official_lists_have_the_paths_of_their_author(tmp_path):
     write_recordings(tmp_path, TRAIN + VAL, (480, 640))
-    write_list(tmp_path / "train_list.txt", ["/home/jhkim/Datasets/N_Imagenet/" + file for file in TRAIN[:1]])
-    write_list(tmp_path / "val_list.txt", ["/home/jhkim/Datasets/N_Imagenet/" + file for file in VAL])
+    write_list(tmp_path / "train_list.txt", ["/elsewhere/Datasets/N_Imagenet/" + file for file in TRAIN[:1]])
+    write_list(tmp_path / "val_list.txt", ["/elsewhere/Datasets/N_Imagenet/" + file for file in VAL])
     data = load("n-imagenet", tmp_path, splits=str(tmp_path))
     assert data.ids == (TRAIN[0], *VAL) and data.part.tolist() == ["train", "test", "test"]
 

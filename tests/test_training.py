@@ -254,8 +254,10 @@ def test_a_run_leaves_a_row_and_its_predictions(tmp_path):
 @pytest.mark.parametrize(("method", "chosen"), [("count-map-probe", "probe_c"), ("count-map-cnn", "training_steps")])
 def test_opponents_on_count_maps_leave_rows_and_what_validation_chose(tmp_path, monkeypatch, method, chosen):
     monkeypatch.setattr("eclip_lib.baselines.TRAINING_STEPS", (1, 30))
+    monkeypatch.setattr("eclip_lib.experiment.preset_name", lambda cfg: f"that of {cfg.method}")
     base = presets.smoke(presets.quickstart_run())
     row = run(replace(base, method=method), tmp_path / "results.jsonl")
+    assert row["preset"] == f"that of {method}"
     assert row["method"] == method and row["recipe"] is None and row["metrics"][chosen] > 0
     assert row["metrics"]["top1"] > 0.2  # chance, of five classes
     with pytest.raises(ValueError, match=f"a {method} needs recordings to train on"):
