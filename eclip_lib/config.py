@@ -298,6 +298,7 @@ class TrainConfig(Checked):
 
 
 Dataset = Literal["icons100", "n-mnist", "n-caltech101", "n-imagenet", "folder"]
+Protocol = Literal["zero-shot", "few-shot", "fine-tune", "base-to-new", "transfer", "retrieval"]
 
 
 @dataclass(frozen=True)
@@ -309,7 +310,7 @@ class DataConfig(Checked):
     stills: str | None = None  # folder of the paired stills; None looks inside and beside root
     splits: str | None = None  # folder of the official split lists; None takes the data set's own division
     subset: str | None = None  # name of a tracked class subset ("icons25")
-    protocol: Literal["zero-shot", "few-shot", "fine-tune", "base-to-new", "transfer", "retrieval"] = "few-shot"
+    protocol: Protocol = "few-shot"
     shots: int | None = 5  # recordings a class; null where the protocol has none, or trains on all
     target: Dataset | None = None  # of the protocol transfer: the data set to be tested on
     target_root: str | None = None  # and its folder

@@ -4,18 +4,23 @@ Heavy parts are imported inside the commands, so that `--help` and mistakes answ
 """
 
 from pathlib import Path
+from typing import get_args
 
 import click
 
-_PROTOCOLS = ("zero-shot", "few-shot", "fine-tune", "base-to-new", "transfer", "retrieval")
-_DATASETS = ("icons100", "n-mnist", "n-caltech101", "n-imagenet", "folder")
+from eclip_lib.config import Dataset, Protocol
+
 _EMBEDDED = "eclip-tiny-events"
 
 
 @click.command("eval")
 @click.argument("checkpoint")
-@click.option("--dataset", type=click.Choice(_DATASETS), help="What is tested.  [default: what trained the checkpoint]")
-@click.option("--protocol", type=click.Choice(_PROTOCOLS), help="[default: the checkpoint's own; elsewhere transfer]")
+@click.option(
+    "--dataset", type=click.Choice(get_args(Dataset)), help="What is tested.  [default: what trained the checkpoint]"
+)
+@click.option(
+    "--protocol", type=click.Choice(get_args(Protocol)), help="[default: the checkpoint's own; elsewhere transfer]"
+)
 @click.option("--root", type=click.Path(), help="Folder of the recordings, or of their shards.")
 @click.option("--stills", type=click.Path(), help="Folder of the paired stills.  [default: inside or beside ROOT]")
 @click.option("--splits", type=click.Path(), help="Folder of the official split lists.")
