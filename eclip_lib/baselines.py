@@ -3,13 +3,10 @@
 train and test features -> scores of every class for every test recording.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
-from open_clip.model import CLIP
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -23,12 +20,10 @@ PENALTIES = tuple(10.0**e for e in range(-4, 4))  # C of scikit-learn, chosen on
 
 @torch.no_grad()
 def zero_shot_scores(
-    clip: CLIP, event_feat: Float[Tensor, "N D"], class_names: Sequence[str], template: str
+    event_feat: Float[Tensor, "N D"], text_feat: Float[Tensor, "K D"], scale: Tensor
 ) -> Float[Tensor, "N K"]:
-    """Score recordings by CLIP's own text embeddings of the class names in a template."""
-    texts = clip.tokenizer([template.format(name) for name in class_names])
-    text_emb = clip.encode_text(texts, normalize=True)
-    return clip.logit_scale.exp() * event_feat @ text_emb.t()
+    """Score recordings by CLIP's own text embeddings of the class names in a template, and its logit scale."""
+    return scale * event_feat @ text_feat.t()
 
 
 def probe_scores(

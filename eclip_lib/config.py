@@ -272,7 +272,9 @@ class TrainConfig(Checked):
     warmup: float = 0.1  # share of all steps
     clip_gradient: float = 1.0
     flip: bool = True  # mirror frames and still together
-    shift: int = 2  # pixels; all frames of a batch are moved by up to as many
+    shift: int = 2  # pixels; frames are moved by up to as many, all of a batch alike or with the next two each its own
+    rotate: float = 0.0  # degrees; the frames of each recording are turned by up to as many to either side
+    zoom: float = 0.0  # share of the size; the frames of each recording are made larger or smaller by up to as much
     accumulate: int = 1  # batches whose gradients are averaged for one step
     precision: Literal["32", "bf16", "16"] = "32"  # of the forward pass; weights, logits and losses stay in float32
     device: Literal["auto", "cpu", "cuda"] = "cpu"
@@ -290,11 +292,14 @@ class TrainConfig(Checked):
         "warmup": 0,
         "accumulate": 1,
         "workers": 0,
+        "shift": 0,
+        "rotate": 0,
+        "zoom": 0,
         "drop_events": 0,
         "jitter_us": 0,
         "crop_time": 0,
     }
-    _at_most: ClassVar = {"warmup": 1, "drop_events": 0.95, "crop_time": 0.95}
+    _at_most: ClassVar = {"warmup": 1, "rotate": 180, "zoom": 0.9, "drop_events": 0.95, "crop_time": 0.95}
 
 
 Dataset = Literal["icons100", "n-mnist", "n-caltech101", "n-imagenet", "folder"]

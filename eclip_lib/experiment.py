@@ -31,6 +31,7 @@ from eclip_lib.inputs import (
     load_frames,
     stills_of,
     summed_count_maps,
+    text_features,
     windowed_count_maps,
 )
 from eclip_lib.loader import EventStream
@@ -79,6 +80,7 @@ class Experiment:
             self.train, self.val, self.test = self._frames()
         self.model = EClip(cfg.model, self.clip, cfg.frames.frames) if cfg.method == "e-clip" else None
         (self.clip if self.model is None else self.model).to(self.fabric.device)
+        self._remember_text()
         self.scores: Tensor | None = None
         self.event_emb: Tensor | None = None
         self.chosen: dict[str, float] = {}  # what validation chose for an opponent
@@ -100,6 +102,14 @@ class Experiment:
             labels = torch.from_numpy(self.data.labels[side])
             return EventStream(self.data, side, cfg.frames, cfg.train, labels)
         return load_frames(self.data, side, cfg.frames)
+
+    def _remember_text(self) -> None:
+        """Give the handcrafted prompts their text from the cache, where no content changes it."""
+        if self.model is None or self.model.prompts.handcrafted is None or self.cfg.model.content_prompts != "none":
+            return
+        with first_alone(self.fabric):
+            text_emb = self._text_emb(self.data.class_names)
+        self.model.prompts.handcrafted.remember(self.data.class_names, text_emb.to(self.fabric.device))
 
     def _image_emb(self, data: EventData, side: np.ndarray) -> Tensor:
         normalization = self.cfg.model.clip_normalization if self.model is not None else True  # as `frame_features`
@@ -148,7 +158,7 @@ class Experiment:
         return self._row(metrics)
 
     def _score(self) -> tuple[Tensor | None, Tensor]:
-        names, template = self.tested.class_names, self.cfg.model.template
+        names = self.tested.class_names
         if self.cfg.method == "e-clip":
             return shared_scores(self.model, self.test, names, self.fabric)
         if self.cfg.method == "count-map-probe":
@@ -158,7 +168,10 @@ class Experiment:
         features = [frame_features(self.clip, side) for side in (self.train, self.val, self.test) if len(side)]
         if self.cfg.method == "linear-probe":
             return features[-1], self._probe([part.numpy() for part in features])
-        return features[-1], zero_shot_scores(self.clip.cpu(), features[-1], names, template)
+        return features[-1], zero_shot_scores(features[-1], self._text_emb(names), self.clip.logit_scale.exp().cpu())
+
+    def _text_emb(self, names: Sequence[str]) -> Tensor:
+        return text_features(self.clip, [self.cfg.model.template.format(name) for name in names])
 
     def _sides(self) -> tuple[np.ndarray, ...]:
         return self.split.train, self.split.val, self.split.test

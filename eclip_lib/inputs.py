@@ -152,6 +152,21 @@ def image_features(clip: CLIP, data: EventData, indices: np.ndarray, normalizati
     return torch.from_numpy(np.array(cached_array("image_features", key, compute)))
 
 
+@torch.no_grad()
+def text_features(clip: CLIP, texts: Sequence[str]) -> Float[Tensor, "K D"]:
+    """Embed texts with the frozen text tower, at unit length; computed once and kept in the cache."""
+    tokens, device = clip.tokenizer(list(texts)), clip.logit_scale.device
+
+    def compute() -> np.ndarray:
+        chunks = [clip.encode_text(chunk.to(device), normalize=True).cpu() for chunk in tokens.split(CHUNK)]
+        return torch.cat(chunks).numpy()
+
+    others = {name: value for name, value in clip.state_dict().items() if not name.startswith("visual.")}
+    weights = content_key(save({name: value.contiguous() for name, value in others.items()}))
+    key = [weights, str(clip.transformer.resblocks[0].mlp), content_key(tokens.numpy().tobytes())]
+    return torch.from_numpy(np.array(cached_array("text_features", key, compute)))
+
+
 def stills_of(data: EventData, indices: np.ndarray) -> np.ndarray:
     """Return which of some recordings have a still, (N,) bool."""
     has_still = getattr(data, "has_still", None)

@@ -42,7 +42,9 @@ class PromptBranch(nn.Module):
     def __init__(self, clip: CLIP, cfg: ModelConfig, learnable: bool):
         super().__init__()
         before, after = ("", ".") if learnable else cfg.template.split("{}")
-        self.after = after
+        self.after, self.learnable = after, learnable
+        self.known_names: tuple[str, ...] = ()  # of which `known_emb` holds the text without content
+        self.register_buffer("known_emb", None, persistent=False)
         start = torch.tensor([clip.tokenizer.sot_token_id])
         self.register_buffer("start", clip.token_embedding(start).detach(), persistent=False)
         if learnable:
@@ -65,6 +67,17 @@ class PromptBranch(nn.Module):
                 f"the context has shape {tuple(context.shape)}, but the text tower's width is {self.context.shape[-1]}"
             )
         self.register_buffer("context", context)
+        self.known_names, self.known_emb = (), None
+
+    def remember(self, names: Sequence[str], text_emb: Float[Tensor, "K D"]) -> None:
+        """Take the unit text embeddings of names in the template from a cache; without content they never change.
+
+        Raises:
+            ValueError: the context is learnable.
+        """
+        if self.learnable:
+            raise ValueError("the text of a learnable context changes with every step; nothing of it can be kept")
+        self.known_names, self.known_emb = tuple(names), text_emb
 
     @staticmethod
     def _content_start(cfg: ModelConfig, learnable: bool) -> float | None:
@@ -89,6 +102,8 @@ class PromptBranch(nn.Module):
         self, clip: CLIP, names: Sequence[str], content_emb: Tensor | None, classes: Int[Tensor, "#B U"] | None
     ) -> Float[Tensor, "P K D"]:
         """Encode the names after the prefix, all of them or for each row only `classes`; unit length."""
+        if (content_emb is None or self.content is None) and self.known_names == tuple(names):
+            return self.known_emb[None] if classes is None else self.known_emb[classes]
         prefix = self.prefix(content_emb)
         suffix = suffix_tokens(clip, [name + self.after for name in names], clip.context_length - prefix.shape[1])
         suffix = suffix[None] if classes is None else suffix[classes]

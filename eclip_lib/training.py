@@ -16,6 +16,7 @@ from eclip_lib.checkpoints import Keeper, trained_weights
 from eclip_lib.config import LossConfig, TrainConfig
 from eclip_lib.distributed import gather_rows, make_fabric, own_rows
 from eclip_lib.evaluation import class_scores, embed_events
+from eclip_lib.frame_augment import move_frames
 from eclip_lib.inputs import FrameSet
 from eclip_lib.loader import EventStream
 from eclip_lib.metrics import topk_accuracy
@@ -48,21 +49,6 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     if step < first:
         return (step + 1) / first
     return 0.5 * (1 + math.cos(math.pi * (step - first) / max(1, steps - first)))
-
-
-def shift_frames(
-    frames: Float[Tensor, "B T 3 S S"], most: int, rng: torch.Generator | None = None
-) -> Float[Tensor, "B T 3 S S"]:
-    """Move all frames of a batch by one random offset of up to `most` pixels, on white."""
-    if not most:
-        return frames
-    dx, dy = torch.randint(-most, most + 1, (2,), generator=rng).tolist()
-    size = frames.shape[-1]
-    moved = torch.ones_like(frames)
-    to_y, to_x = slice(max(dy, 0), size + min(dy, 0)), slice(max(dx, 0), size + min(dx, 0))
-    from_y, from_x = slice(max(-dy, 0), size + min(-dy, 0)), slice(max(-dx, 0), size + min(-dx, 0))
-    moved[..., to_y, to_x] = frames[..., from_y, from_x]
-    return moved
 
 
 @dataclass
@@ -208,7 +194,7 @@ class _Training:
         for number, rows in enumerate(group, start=1):
             alone = self.fabric.world_size == 1 or number == len(group)
             with nullcontext() if alone else self.fabric.no_backward_sync(self.losses):
-                losses = self.losses(*self._draw(*next(stream)), self._still(rows), len(rows))
+                losses = self.losses(*self._draw(*next(stream), len(rows)), self._still(rows), len(rows))
                 self._check_finite(losses["total"], "loss", rows)
                 self.fabric.backward(losses["total"] / len(group))
             self._add(losses, rows)
@@ -220,11 +206,14 @@ class _Training:
         self.stepper.step()
         self.progress.step += 1
 
-    def _draw(self, rows: Tensor, drawn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return frames, valid, labels and still embeddings; frames and stills are mirrored together."""
+    def _draw(self, rows: Tensor, drawn: tuple[Tensor, Tensor], count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return frames, valid, labels and still embeddings of the own rows of a batch of `count` recordings.
+
+        Frames and stills are mirrored together; only frames are moved.
+        """
         frames, valid = drawn
         mirror = self.cfg.flip and torch.rand((), generator=self.rng).item() < 0.5
-        frames = shift_frames(frames, self.cfg.shift, self.rng)
+        frames = move_frames(frames, self.cfg, self.rng, own_rows(torch.arange(count), self.fabric), count)
         frames = frames.flip(-1) if mirror else frames
         device = self.fabric.device
         return frames, valid, self.train.labels[rows].to(device), self.image_emb[rows, int(mirror)].to(device)

@@ -7,7 +7,7 @@ from eclip_lib import evaluation
 from eclip_lib.baselines import probe_scores, zero_shot_scores
 from eclip_lib.config import ModelConfig
 from eclip_lib.evaluation import class_scores, embed_events, image_retrieval, recognition
-from eclip_lib.inputs import FrameSet, frame_features
+from eclip_lib.inputs import FrameSet, frame_features, text_features
 from eclip_lib.model import EClip
 
 NAMES = ["cat", "dog", "car", "key", "bus"]
@@ -75,7 +75,8 @@ def test_an_untrained_workbench_scores_as_plain_clip(clip):
     inputs = frame_set()
     model = EClip(ModelConfig(), clip)
     mine = class_scores(model, embed_events(model, inputs), NAMES)
-    plain = zero_shot_scores(clip, frame_features(clip, inputs), NAMES, model.cfg.template)
+    texts = text_features(clip, [model.cfg.template.format(name) for name in NAMES])
+    plain = zero_shot_scores(frame_features(clip, inputs), texts, clip.logit_scale.exp())
     assert torch.allclose(mine, plain, atol=1e-3)
 
 

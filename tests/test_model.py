@@ -1,3 +1,4 @@
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from eclip_lib.backbone import load_clip, normalize_images
 from eclip_lib.checkpoints import load_checkpoint
 from eclip_lib.config import ModelConfig
 from eclip_lib.event_encoder import attend
+from eclip_lib.inputs import text_features
 from eclip_lib.inside import sample_pairs
 from eclip_lib.model import EClip
 from eclip_lib.samples import sample_names
@@ -317,3 +319,40 @@ def test_a_published_architecture_is_a_drop_in(name, valid):
 def test_unfit_backbones_are_refused(name, pretrained, error, says):
     with pytest.raises(error, match=says):
         load_clip(name, pretrained)
+
+
+def test_frozen_text_is_encoded_once_and_kept(clip, monkeypatch):
+    texts = [f"A sketch image of a {name}." for name in NAMES]
+    once = text_features(clip, texts)
+    assert torch.allclose(once, clip.encode_text(clip.tokenizer(texts), normalize=True), atol=1e-6)
+    monkeypatch.setattr(type(clip), "encode_text", None)  # anything that is not kept fails from here on
+    assert torch.equal(text_features(clip, texts), once)
+    with pytest.raises(TypeError):
+        text_features(clip, texts[:2])
+    other = deepcopy(clip)
+    other.ln_final.bias.data += 1
+    with pytest.raises(TypeError):  # other weights, other text
+        text_features(other, texts)
+
+
+def test_handcrafted_prompts_take_kept_text_only_where_it_holds(clip):
+    texts = text_features(clip, [f"A sketch image of a {name}." for name in NAMES])
+    event_emb, classes = F.normalize(torch.randn(3, texts.shape[1]), dim=-1), torch.tensor([[0, 2], [1, 1], [3, 0]])
+    model = full(clip, text_prompts="handcrafted", content_prompts="none")
+    before = model.encode_text(NAMES), model.encode_class_text(NAMES, classes, event_emb)
+    model.prompts.handcrafted.remember(NAMES, texts)
+    after = model.encode_text(NAMES), model.encode_class_text(NAMES, classes, event_emb)
+    assert torch.equal(after[0], texts)
+    assert torch.equal(after[1], texts[classes])
+    assert all(torch.allclose(old, new, atol=1e-6) for old, new in zip(before, after, strict=True))
+    assert not any("known" in name for name in model.state_dict())
+    assert torch.equal(model.encode_text(NAMES[::-1]), EClip(model.cfg, clip).encode_text(NAMES[::-1]))
+    bent = full(clip, text_prompts="handcrafted", content_prompts="event")
+    fresh = bent.encode_text(NAMES, event_emb)
+    bent.prompts.handcrafted.remember(NAMES, texts)
+    assert torch.equal(bent.encode_text(NAMES, event_emb), fresh)  # content changes it
+    context = model.prompts.handcrafted.context
+    model.prompts.handcrafted.set_context(context + 0.1 * torch.randn_like(context))
+    assert not torch.allclose(model.encode_text(NAMES), texts, atol=1e-3)  # nor does it hold for another context
+    with pytest.raises(ValueError, match="changes with every step"):
+        EClip(ModelConfig(), clip).prompts.learnable.remember(NAMES, texts)

@@ -98,7 +98,10 @@ def interrupted(cfg, ledger, monkeypatch, after):
     return kept
 
 
-@pytest.mark.parametrize("train", [{}, {"accumulate": 2, "precision": "bf16"}, {"drop_events": 0.5, "workers": 1}])
+@pytest.mark.parametrize(
+    "train",
+    [{}, {"accumulate": 2, "precision": "bf16"}, {"drop_events": 0.5, "workers": 1}, {"rotate": 20, "zoom": 0.2}],
+)
 def test_every_part_of_the_state_is_taken_up(tmp_path, monkeypatch, train):
     cfg = small_run(epochs=2, **train)
     whole = run(cfg, tmp_path / "whole" / "results.jsonl")

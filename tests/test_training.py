@@ -11,11 +11,12 @@ from eclip_lib.checkpoints import load_checkpoint, save_checkpoint
 from eclip_lib.config import LossConfig, ModelConfig, Run, TrainConfig
 from eclip_lib.curves import logged
 from eclip_lib.experiment import Experiment, run
+from eclip_lib.frame_augment import shift_frames
 from eclip_lib.inputs import FrameSet
 from eclip_lib.model import EClip
 from eclip_lib.objective import batch_losses
 from eclip_lib.results import read_results
-from eclip_lib.training import fit, parameter_groups, schedule, shift_frames
+from eclip_lib.training import fit, parameter_groups, schedule
 
 NAMES = ["cat", "dog", "car"]
 
@@ -201,15 +202,6 @@ def test_schedule_rises_then_falls():
     rates = [schedule(step, 100, 0.1) for step in range(100)]
     assert rates[0] == 0.1 and max(rates) == 1.0 and rates[-1] < 0.01
     assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
-
-
-def test_shifted_frames_are_white_where_nothing_was(clip):
-    frames = torch.zeros(2, 3, 3, 8, 8)
-    moved = shift_frames(frames, 3)
-    assert set(moved.unique().tolist()) <= {0.0, 1.0}
-    assert torch.equal(shift_frames(frames, 0), frames)
-    lost = [(shift_frames(frames, 3) == 1).float().mean().item() for _ in range(50)]
-    assert max(lost) == pytest.approx(1 - (5 / 8) ** 2)
 
 
 def test_checkpoint_round_trip(clip, tmp_path):
