@@ -15,10 +15,14 @@ from eclip_lib.config import TINY, DataConfig, FrameConfig, LossConfig, ModelCon
 QUERIES = ("guitar", "umbrella", "cat", "three", "seven", "zero")  # the first three that a data set has
 FOLDS = 5  # of n-mnist
 PROMPT_LENGTH = 4  # of a backbone with 36 patches; 16, the paper's, would be half as many tokens again
+FEW_SHOT_EPOCHS = {1: 300, 2: 150, 5: 100, 10: 50, 20: 30}  # of n-mnist, by the most shots they are for
 METHODS = {  # in the order of a table; other data sets have those of the first
     "icons100": ("clip-zero-shot", "linear-probe", "e-clip"),
     "n-mnist": ("clip-zero-shot", "count-map-probe", "linear-probe", "e-clip"),
 }
+
+REAL_METHODS = ("count-map-probe", "count-map-cnn", "linear-probe", "e-clip paper", "e-clip workbench")
+REAL_SHOTS = (1, 2, 5, 10, 20, None)
 
 
 def image_size(backbone: str) -> int:
@@ -71,7 +75,7 @@ def quickstart_run(
             recipe=recipe, backbone=backbone, pretrained=pretrained, event_prompts=prompts, context_length=prompts
         ),
         loss=LossConfig(recipe=recipe),
-        train=_training(tiny, real),
+        train=_training(tiny, real, shots),
     )
 
 
@@ -103,6 +107,7 @@ def training_run(
         base = replace(base, model=replace(base.model, pretrained=pretrained or base.model.pretrained))
     else:
         base = quickstart_run(data.dataset, data.root, data.subset, data.shots, recipe, backbone, pretrained)
+        base = replace(base, train=_training(backbone == TINY, data.dataset == "n-mnist", data.shots))
     known = {item.name for item in fields(TrainConfig)}
     if unknown := sorted(set(training) - known):
         raise ValueError(f"TrainConfig has no field {', '.join(unknown)}; its fields are {', '.join(sorted(known))}")
@@ -110,13 +115,21 @@ def training_run(
     return replace(base, experiment="train", data=data, train=replace(base.train, **given))
 
 
-def _training(tiny: bool, real: bool) -> TrainConfig:
+def _training(tiny: bool, real: bool, shots: int | None) -> TrainConfig:
     """Return how to train: icons start from a CLIP that knows them, digits are new to it."""
     if not tiny:
         return TrainConfig(epochs=12, tower_rate=1e-5, flip=not real)  # the paper's rate
-    if real:
-        return TrainConfig(epochs=25, tower_rate=5e-4, flip=False)  # a mirrored digit is another sign
-    return TrainConfig(epochs=9, tower_rate=5e-5)
+    if not real:
+        return TrainConfig(epochs=9, tower_rate=5e-5)
+    digits = TrainConfig(epochs=25, tower_rate=5e-4, flip=False)  # a mirrored digit is another sign
+    if shots is None:
+        return digits
+    return replace(digits, epochs=_few_shot_epochs(shots), batch_size=16, shift=5, rotate=25.0, zoom=0.25)
+
+
+def _few_shot_epochs(shots: int) -> int:
+    """Return the epochs for a few recordings of each digit: the fewer they are, the oftener each is seen."""
+    return next((epochs for most, epochs in FEW_SHOT_EPOCHS.items() if shots <= most), 25)
 
 
 def comparison(base: Run, seeds: int = 2, folds: int = 1) -> dict[str, list[Run]]:
@@ -137,6 +150,30 @@ def comparison(base: Run, seeds: int = 2, folds: int = 1) -> dict[str, list[Run]
     runs["clip-zero-shot"] = [
         replace(run, method="clip-zero-shot", data=data) for run, data in zip(untrained, zero, strict=True)
     ]
+    return runs
+
+
+def real_comparison(data_root: str, shots: int | None, repeats: int = FOLDS) -> dict[str, list[Run]]:
+    """Return the runs that compare recipes and opponents on N-MNIST, by "method recipe" or method: one a repeat.
+
+    A repeat has a seed and tests on a fold of its own, so that five repeats test each recording once. All methods of a
+    repeat see the same recordings; what each may choose is chosen on validation recordings: the network's steps and the
+    probes' penalties in each repeat, the recipes' epochs, batch size and movements of frames once, the same for both.
+
+    Args:
+        data_root: folder of N-MNIST.
+        shots: recordings a digit; None trains on all but the fold's.
+        repeats: 1 to `FOLDS`.
+    """
+    if not 1 <= repeats <= FOLDS:
+        raise ValueError(f"repeats = {repeats}: 1 to {FOLDS}")
+    protocol = "fine-tune" if shots is None else "few-shot"
+    runs = {}
+    for label in REAL_METHODS:
+        method, _, recipe = label.partition(" ")
+        data = [DataConfig("n-mnist", data_root, protocol=protocol, shots=shots, fold=fold) for fold in range(repeats)]
+        each = [training_run(one, recipe or "workbench", seed=one.fold) for one in data]
+        runs[label] = [replace(run, method=method, experiment="n-mnist") for run in each]
     return runs
 
 
