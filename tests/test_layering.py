@@ -35,7 +35,7 @@ LEVELS = [
     {"dataset_icons", "dataset_n_mnist", "dataset_folders", "dataset_lists", "dataset_scan", "shards"},
     {"event_encoder", "prompts", "text_encoder", "datasets", "predictions", "teacher", "tiny_clip", "presets"}
     | {"figure", "samples", "views", "saturation", "traps", "export", "calibration", "record_folder"}
-    | {"event_augment", "frame_augment", "distributed", "paper_presets", "words"},
+    | {"overrides", "event_augment", "frame_augment", "distributed", "paper_presets", "words"},
     {"data_check", "model", "baselines", "inputs", "loader", "shot_lists", "calibration_sets"},
     {"evaluation", "splits", "sim_to_real", "calibration_report", "inside", "eventbind"},
     {"checkpoints", "objective", "curves"},

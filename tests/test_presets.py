@@ -70,7 +70,9 @@ def test_a_training_run_takes_what_is_given_and_keeps_what_fits():
     run = presets.training_run(data, recipe="paper", seed=4, epochs=None, precision="bf16")
     fits = presets.quickstart_run("n-mnist", "digits", recipe="paper")
     assert run.data == data and (run.train.seed, run.train.precision) == (4, "bf16")
-    assert run.train.epochs == fits.train.epochs and not run.train.flip and run.model == fits.model
+    assert run.train.epochs == 300 and run.train.rotate and not run.train.flip and run.model == fits.model
+    every = presets.training_run(replace(data, protocol="fine-tune", shots=None), recipe="paper")
+    assert every.train == fits.train  # with all recordings, none of them is turned
     assert presets.training_run(DataConfig(), epochs=3).train.epochs == 3
 
 
@@ -95,3 +97,19 @@ def test_smoke_keeps_protocols_that_are_not_of_shots():
         1,
     )
     assert presets.smoke(presets.training_run(DataConfig())).data.shots == 2
+
+
+def test_the_comparison_on_real_recordings_tests_each_once_and_gives_all_methods_the_same():
+    for shots in presets.REAL_SHOTS:
+        runs = presets.real_comparison("digits", shots)
+        assert list(runs) == list(presets.REAL_METHODS)
+        for repeat in zip(*runs.values(), strict=True):
+            assert len({(run.data, run.train, run.frames) for run in repeat}) == 1
+        assert [run.data.fold for run in runs["e-clip paper"]] == [0, 1, 2, 3, 4]
+        assert [run.train.seed for run in runs["e-clip paper"]] == [0, 1, 2, 3, 4]
+        recipes = {run.model.recipe for run in runs["e-clip paper"]}, {run.loss.recipe for run in runs["linear-probe"]}
+        assert recipes == ({"paper"}, {"workbench"})
+    epochs = [presets.real_comparison("digits", k)["e-clip paper"][0].train.epochs for k in (1, 2, 3, 5, 20, 50)]
+    assert epochs == sorted(epochs, reverse=True)
+    with pytest.raises(ValueError, match="repeats = 6"):
+        presets.real_comparison("digits", 1, repeats=6)
