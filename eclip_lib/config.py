@@ -239,17 +239,20 @@ class ModelConfig(Checked):
 
 @dataclass(frozen=True)
 class LossConfig(Checked):
-    """The weights of HTCA's three terms and of EventBind's fourth, and what counts as a positive."""
+    """The weights of HTCA's three terms, of EventBind's fourth and of image-text; and what counts as a positive."""
 
     recipe: Recipe = "workbench"
     event_image: float = 1.0
     event_text: float = 1.0
     text_text: float = 1.0
+    image_text: float = 0.0  # the term that the paper leaves out on purpose; for the ablation
     text_mse: float | None = None  # pulls learnable towards handcrafted text; needs hybrid prompts
     targets: Literal["diagonal", "label"] | None = None
     scale: float | None = None  # of the logits; None in the end: CLIP's own logit scale
 
-    _at_least: ClassVar = {"event_image": 0, "event_text": 0, "text_text": 0, "text_mse": 0, "scale": 0}
+    _at_least: ClassVar = dict.fromkeys(
+        ("event_image", "event_text", "text_text", "image_text", "text_mse", "scale"), 0
+    )
 
     def __post_init__(self) -> None:
         """Fill in the recipe, then check."""
@@ -348,6 +351,7 @@ class Run(Checked):
 
     experiment: str = "quickstart"
     method: Literal["e-clip", "clip-zero-shot", "linear-probe", "count-map-probe", "count-map-cnn"] = "e-clip"
+    variant: str | None = None  # name of a change that an ablation makes
     smoke: bool = False
     data: DataConfig = field(default_factory=DataConfig)
     frames: FrameConfig = field(default_factory=FrameConfig)

@@ -35,6 +35,7 @@ from eclip_lib.inputs import (
     windowed_count_maps,
 )
 from eclip_lib.loader import EventStream
+from eclip_lib.losses import TERMS
 from eclip_lib.metrics import worst_confusions
 from eclip_lib.model import EClip
 from eclip_lib.paper_presets import preset_name
@@ -84,6 +85,7 @@ class Experiment:
         self.scores: Tensor | None = None
         self.event_emb: Tensor | None = None
         self.chosen: dict[str, float] = {}  # what validation chose for an opponent
+        self.losses: dict[str, float] = {}  # the terms of the last epoch, unweighted
 
     def _frames(self) -> tuple[FrameSet | EventStream, FrameSet, FrameSet]:
         size = self.clip.visual.image_size[0]
@@ -125,7 +127,7 @@ class Experiment:
         self.started = time.perf_counter()
         cfg, side = self.cfg.train, self.split.train
         if self.model is not None and len(side):
-            yield from fit(
+            for record in fit(
                 self.model,
                 self.train,
                 self.val if watch or cfg.select == "val" else None,
@@ -138,7 +140,9 @@ class Experiment:
                 ids=[self.data.ids[index] for index in side],
                 fabric=self.fabric,
                 keeper=keeper,
-            )
+            ):
+                self.losses = {name: record[name] for name in TERMS if name in record}
+                yield record
 
     def keeper(self, folder: Path, resume: bool = True) -> Keeper:
         """Return what keeps this run's states in a folder of its own."""
@@ -236,22 +240,26 @@ class Experiment:
             "recipe": cfg.model.recipe if cfg.method == "e-clip" else None,
             "backbone": cfg.model.backbone,
             "preset": preset_name(cfg),
-            "variant": None,
+            "variant": cfg.variant,
             "smoke": cfg.smoke,
             "metrics": metrics | {"n": len(self.test)} | self.chosen,
+            "losses": self.losses,
             "split_hash": self.split_hash,
             "predictions": f"predictions/{cfg.id}.npz",
             "config": cfg.to_dict(),
             "provenance": provenance(time.perf_counter() - self.started, device_name(self.fabric)),
         }
 
-    def write(self, row: dict, ledger: Path = LEDGER) -> dict:
-        """Write the per-sample predictions beside the ledger, then the row; returns the row."""
+    def write(self, row: dict, ledger: Path = LEDGER, once: bool = False) -> dict:
+        """Write the per-sample predictions beside the ledger, then the row; returns the row.
+
+        With `once`, nothing is added where the ledger has the row already (see `append_row`).
+        """
         if self.fabric.is_global_zero:
             ids = [self.tested.ids[index] for index in self.split.test]
             path = ledger.parent / row["predictions"]
             write_predictions(path, ids, self.test.labels.numpy(), self.scores.numpy())
-            append_row(row, ledger)
+            append_row(row, ledger, once)
         return row
 
 

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from eclip_lib.config import LossConfig
 
+TERMS = ("event_image", "event_text", "text_text", "image_text", "text_mse")
+STILL_TERMS = ("event_image", "text_text", "image_text")  # those that need a still
+
 
 def cosine_logits(
     a: Float[Tensor, "R D"], b: Float[Tensor, "C D"] | Float[Tensor, "R C D"], scale: float | Tensor
@@ -108,6 +111,8 @@ def contrastive_terms(
         )
     if cfg.text_text and image_text_emb is not None:
         terms["text_text"] = info_nce(image_text_emb, own_text, scale, shared)
+    if cfg.image_text and image_emb is not None and image_text_emb is not None:
+        terms["image_text"] = info_nce(image_emb, image_text_emb, scale, shared)
     return terms
 
 
@@ -121,7 +126,7 @@ def htca(
     scale: float | Tensor = 100.0,
     text_pairs: Sequence[tuple[Tensor, Tensor]] = (),
 ) -> dict[str, Tensor]:
-    """Sum the three terms of hierarchical triple contrastive alignment (HTCA), and EventBind's MSE.
+    """Sum the three terms of hierarchical triple contrastive alignment (HTCA), and what a config adds to them.
 
     The text-text term reaches the event tower only through the content prompt: neither of its sides holds the event
     embedding itself, so without content prompts from events it trains nothing but the text prompts.
@@ -139,10 +144,11 @@ def htca(
             conditions them; the MSE is the mean over the pairs.
 
     Returns:
-        The unweighted terms `event_image`, `event_text`, `text_text`, `text_mse` that have a weight, and their weighted
-        `total`.
+        The unweighted terms `event_image`, `event_text`, `text_text`, `image_text`, `text_mse` that have a weight, and
+        their weighted `total`.
 
-    Source: E-CLIP, HTCA: L = L(f^i, f^e) + L(f^e, f^{t,e}) + L(f^{t,i}, f^{t,e}); there is no image-text term.
+    Source: E-CLIP, HTCA: L = L(f^i, f^e) + L(f^e, f^{t,e}) + L(f^{t,i}, f^{t,e}); there is no image-text term;
+    `image_text` adds L(f^i, f^{t,i}) to test why.
     EventBind adds MSE(f^{t,m}_l, f^{t,m}_h); its code compares event- and image-conditioned text instead, which we
     do not follow.
     """

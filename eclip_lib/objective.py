@@ -59,7 +59,7 @@ def batch_losses(
         kinds = tuple(gather(kind) for kind in model.encode_class_branches(class_names, own, event_content))
         event_text = model.prompts.mixed(*kinds)[:, 0]
     pairs, image_text = [kinds], None
-    if cfg.text_text or cfg.text_mse:
+    if cfg.text_text or cfg.image_text or cfg.text_mse:
         image_kinds = model.encode_class_branches(class_names, own, image_content)
         image_kinds = tuple(gather(kind) for kind in image_kinds)
         image_text = model.prompts.mixed(*image_kinds)[:, 0]
@@ -84,7 +84,7 @@ def _terms(
     if has_still is None or has_still.all():
         return htca(event_emb, image_emb, event_text, image_text, labels, cfg, scale, pairs)
     losses = htca(event_emb, None, event_text, None, labels, cfg, scale, pairs)
-    if has_still.any() and (cfg.event_image or cfg.text_text):
+    if has_still.any() and (cfg.event_image or cfg.text_text or cfg.image_text):
         index = labels.unique(return_inverse=True)[1]
         own_text = event_text[torch.arange(len(index)), index] if event_text.ndim == 3 else event_text
         image_text = None if image_text is None else image_text[has_still]

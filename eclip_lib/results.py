@@ -4,6 +4,7 @@ row dicts -> `runs/results.jsonl` -> pandas.
 """
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from eclip_lib import __version__
 from eclip_lib.config import ROOT, RUNS
 from eclip_lib.metrics import mean_sd, paired_interval
 
@@ -24,7 +26,8 @@ LEDGER = RUNS / "results.jsonl"
 PUBLISHED = ROOT / "reports" / "results.jsonl"
 COLUMNS = (  # of a row; a table has the metrics besides
     *("run_id", "experiment", "method", "dataset", "simulated", "protocol", "shots", "seed", "fold", "recipe"),
-    *("backbone", "preset", "variant", "smoke", "metrics", "split_hash", "predictions", "config", "provenance"),
+    *("backbone", "preset", "variant", "smoke", "metrics", "losses", "split_hash", "predictions"),
+    *("config", "provenance"),
 )
 METHOD_NAMES = {
     "e-clip": "E-CLIP",
@@ -43,24 +46,44 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def code_hash() -> str:
+    """Return 8 hex digits of the package's sources; unlike the commit, they stay when a text of the project changes."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+
+
 def provenance(seconds: float, device: str = "cpu") -> dict:
-    """Return what a number depends on besides its config: commit, versions, device, time."""
+    """Return what a number depends on besides its config: commit, sources, versions, device, time."""
     packages = ("torch", "open_clip_torch", "numpy", "numba", "scikit-learn")
     return {
         "commit": _git("rev-parse", "HEAD") or None,
         "dirty": bool(_git("status", "--porcelain")),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "code": code_hash(),
+        "versions": {
+            "eclip": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in packages},
+        },
         "device": device,
         "seconds": round(seconds, 1),
         "utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
-def append_row(row: dict, ledger: Path = LEDGER) -> None:
+def append_row(row: dict, ledger: Path = LEDGER, once: bool = False) -> bool:
     """Append one row: whole or not at all, however many processes write at once.
 
     A lock lets one process write at a time. If the write fails (a full disk, say), what it left is cut off again, so
     that the ledger is as it was. A fragment that a killed process left gets a line of its own.
+
+    Args:
+        row: of a run.
+        ledger: a file, made if need be.
+        once: nothing is written where the ledger has a row of the same run by this version already (`find_row`), for
+            batches, in which a run may be done twice.
+
+    Returns:
+        Whether the row was written.
 
     Raises:
         ValueError: the row holds something JSON cannot (a number that is not finite, say); nothing is written.
@@ -71,6 +94,8 @@ def append_row(row: dict, ledger: Path = LEDGER) -> None:
     ledger.parent.mkdir(parents=True, exist_ok=True)
     with ledger.open("a+b", buffering=0) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        if once and find_row(ledger, row["run_id"]):
+            return False
         end = file.seek(0, os.SEEK_END)
         try:
             _write_all(file, line if _ends_a_line(file, end) else b"\n" + line)
@@ -80,6 +105,26 @@ def append_row(row: dict, ledger: Path = LEDGER) -> None:
             raise OSError(
                 error.errno, f"a row could not be added to {ledger} ({error.strerror}); the ledger is as it was before"
             ) from error
+    return True
+
+
+def find_row(ledger: Path, run_id: str) -> dict | None:
+    """Return the last row of a run that this version of the package wrote, None where there is none.
+
+    The run's id holds its config, method and seed. Other sources of the same version have another `code` in the row's
+    provenance, which is the caller's to judge.
+    """
+    found = None
+    for line in Path(ledger).read_bytes().split(b"\n") if Path(ledger).is_file() else ():
+        if run_id.encode() not in line:
+            continue
+        try:
+            row = json.loads(line)
+            same = row["run_id"] == run_id and row["provenance"]["versions"].get("eclip") == __version__
+        except (ValueError, KeyError, TypeError, AttributeError):  # damaged; `read_results` tells
+            continue
+        found = row if same else found
+    return found
 
 
 def _ends_a_line(file: FileIO, end: int) -> bool:

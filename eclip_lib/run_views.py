@@ -27,7 +27,8 @@ def settings_table(experiment: Experiment) -> pd.DataFrame:
     kind = "simulated" if data.simulated else "real"
     sides = zip(("train", "validation", "test"), (experiment.train, experiment.val, experiment.test), strict=True)
     counts = [(f"{name} recordings", f"{len(side):,} {kind}") for name, side in sides]
-    rows = [("run", cfg.id), *[row for row in rows if row[1] is not None], ("classes", len(data.class_names)), *counts]
+    rows = [row for row in (("run", cfg.id), ("variant", cfg.variant), *rows) if row[1] is not None]
+    rows = [*rows, ("classes", len(data.class_names)), *counts]
     return pd.DataFrame([(name, str(value)) for name, value in rows], columns=["setting", "value"])
 
 

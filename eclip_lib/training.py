@@ -19,6 +19,7 @@ from eclip_lib.evaluation import class_scores, embed_events
 from eclip_lib.frame_augment import move_frames
 from eclip_lib.inputs import FrameSet
 from eclip_lib.loader import EventStream
+from eclip_lib.losses import STILL_TERMS
 from eclip_lib.metrics import topk_accuracy
 from eclip_lib.model import EClip
 from eclip_lib.objective import BatchLosses
@@ -226,7 +227,7 @@ class _Training:
         now, all_rows = self.progress, len(rows)
         stills = all_rows if self.has_still is None else int(self.has_still[rows].sum())
         for name, value in losses.items():
-            count = stills if name in ("event_image", "text_text") else all_rows
+            count = stills if name in STILL_TERMS else all_rows
             now.sums[name] = now.sums.get(name, 0.0) + value.item() * count
             now.counts[name] = now.counts.get(name, 0) + count
 

@@ -108,6 +108,21 @@ def test_htca_leaves_out_what_has_no_weight_or_no_still():
         htca(event, None, text, None, labels, LossConfig(event_text=0))
 
 
+def test_the_image_text_term_contrasts_stills_with_their_own_text():
+    image_emb, text_emb = torch.eye(3), torch.eye(3)[[0, 2, 1]]  # the texts of the last two are exchanged
+    labels = torch.arange(3)
+    without = htca(torch.eye(3), image_emb, torch.eye(3), text_emb, labels, LossConfig(recipe="paper"), 1.0)
+    cfg = LossConfig(recipe="paper", image_text=0.5, scale=1.0)
+    terms = htca(torch.eye(3), image_emb, torch.eye(3), text_emb, labels, cfg)
+    right, wrong = (-torch.log_softmax(torch.eye(3)[0], 0)[k].item() for k in (0, 1))
+    assert terms["image_text"].item() == pytest.approx((right + 2 * wrong) / 3, abs=1e-6)
+    assert "image_text" not in without
+    assert (
+        terms["total"]
+        == sum(terms[name] for name in ("event_image", "event_text", "text_text")) + 0.5 * terms["image_text"]
+    )
+
+
 def test_htca_is_indifferent_to_the_order_of_the_batch():
     event, image, image_text, labels = unit(5, 8), unit(5, 8), unit(5, 8), torch.tensor([3, 1, 3, 0, 1])
     event_text = unit(5, 3, 8)

@@ -13,6 +13,7 @@ from eclip_lib.config import ROOT
 from eclip_lib.results import (
     append_row,
     as_table,
+    find_row,
     paired_gains,
     provenance,
     read_published,
@@ -54,6 +55,38 @@ def test_a_killed_writer_costs_one_line(tmp_path):
     append_row(row(seed=2), ledger)
     with pytest.warns(UserWarning, match="line 2 is left out"):
         assert read_results(ledger).seed.tolist() == [0, 2]
+
+
+def test_a_run_of_a_batch_is_written_once_for_each_version(tmp_path, monkeypatch):
+    ledger = tmp_path / "results.jsonl"
+    first = row(provenance=provenance(1.0), top1=0.5)
+    assert find_row(ledger, "e-clip-0") is None
+    assert append_row(first, ledger, once=True)
+    assert not append_row(first | {"seed": 1}, ledger, once=True)
+    assert append_row(row(seed=10, provenance=provenance(1.0)), ledger, once=True)  # e-clip-10 is not e-clip-1
+    assert find_row(ledger, "e-clip-1") is None
+    assert find_row(ledger, "e-clip-0") == first
+    monkeypatch.setattr(results, "__version__", "99.0")
+    assert find_row(ledger, "e-clip-0") is None
+    assert append_row(row(provenance=provenance(1.0), top1=0.75), ledger, once=True)
+    assert find_row(ledger, "e-clip-0")["metrics"]["top1"] == 0.75
+
+
+def test_rows_of_older_versions_and_damaged_lines_are_no_row_of_this_one(tmp_path):
+    ledger = tmp_path / "results.jsonl"
+    for older in (row(), row(provenance=None), row(provenance={"versions": {"python": "3.11"}})):
+        append_row(older, ledger)
+    with ledger.open("a") as file:
+        file.write('{"run_id": "e-clip-0", "prov')
+    assert find_row(ledger, "e-clip-0") is None
+
+
+def test_writers_of_one_run_at_once_leave_one_row(tmp_path):
+    ledger = tmp_path / "results.jsonl"
+    with ThreadPoolExecutor(8) as pool:
+        written = list(pool.map(lambda _: append_row(row(provenance=provenance(1.0)), ledger, once=True), range(16)))
+    assert sum(written) == 1
+    assert len(read_results(ledger)) == 1
 
 
 def _append_many(writer, ledger):
