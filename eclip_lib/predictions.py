@@ -1,6 +1,6 @@
 """Files of per-sample predictions, beside the ledger, and tables made of them.
 
-ids, labels and scores of the test recordings -> `runs/predictions/*.npz` -> tables by class, gains with intervals.
+ids, labels and scores of the test recordings -> `runs/predictions/*.npz` -> tables by class, pairs of runs.
 """
 
 import zipfile
@@ -13,8 +13,7 @@ import pandas as pd
 import torch
 
 from eclip_lib.cache import atomic_path
-from eclip_lib.metrics import bootstrap_interval, confusion_matrix, per_class_accuracy
-from eclip_lib.results import LEDGER, as_table, method_name, opponents
+from eclip_lib.metrics import confusion_matrix, per_class_accuracy
 
 FIELDS = ("ids", "labels", "predicted", "scores")
 
@@ -106,48 +105,17 @@ def class_table(found: Predictions, class_names: Sequence[str]) -> pd.DataFrame:
     return table[table.n > 0].sort_values(["top-1 %", "class"], ignore_index=True).round({"top-1 %": 1})
 
 
-def bootstrap_gains(
-    rows: pd.DataFrame | Sequence[dict], ledger: Path | str = LEDGER, level: float = 0.95
-) -> pd.DataFrame:
-    """Return by how many points of top-1 accuracy E-CLIP is ahead of each other method, over seeds and recordings.
+def correct_pair(ours: pd.Series, theirs: pd.Series, ledger: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what each of two runs got right, (N,) bool each in one order, and the (N,) ids.
 
     Args:
-        rows: of a ledger.
-        ledger: their file; the files of predictions lie where the rows say, beside it.
-        level: of the interval.
-
-    Returns:
-        A row for each setting and opponent with a common repeat: the mean difference in points, and the interval of
-        `bootstrap_interval` over repeats (seeds, folds) and recordings together. A method with a single run, which
-        has no seeds, stands against each of ours.
+        ours: a row of a ledger.
+        theirs: another one.
+        ledger: its file; the files of predictions lie where the rows say, beside it.
 
     Raises:
-        FileNotFoundError, ValueError: see `read_predictions`; or two runs of a repeat tested other recordings.
+        FileNotFoundError, ValueError: see `read_predictions`; or the two were tested on other recordings.
     """
-    lines = []
-    for place, method, ours, theirs in opponents(as_table(rows)):
-        alone = len(theirs) == 1 and theirs.fold.isna().all()
-        repeats = ours.index if alone else ours.index.intersection(theirs.index)
-        if not len(repeats):
-            continue
-        others = [theirs.iloc[0] if alone else theirs.loc[[repeat]].iloc[-1] for repeat in repeats]
-        pairs = [_correct_pair(ours.loc[[r]].iloc[-1], o, Path(ledger)) for r, o in zip(repeats, others, strict=True)]
-        mean, low, high = bootstrap_interval(*([pair[k] for pair in pairs] for k in range(3)), level=level)
-        lines.append(
-            {
-                "data": place,
-                "E-CLIP ahead of": method_name(method),
-                "points": f"{100 * mean:+.1f}",
-                f"{100 * level:g} % interval": f"{100 * low:+.1f} to {100 * high:+.1f}",
-                "repeats": len(pairs),
-                "recordings": len(set().union(*(pair[2].tolist() for pair in pairs))),
-            }
-        )
-    return pd.DataFrame(lines)
-
-
-def _correct_pair(ours: pd.Series, theirs: pd.Series, ledger: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what each of two runs got right, in one order, and the ids."""
     mine, other = (read_predictions(ledger.parent / row.predictions) for row in (ours, theirs))
     order, others_order = np.argsort(mine.ids), np.argsort(other.ids)
     ids = mine.ids[order]

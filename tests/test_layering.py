@@ -36,7 +36,7 @@ LEVELS = [
     {"event_encoder", "prompts", "text_encoder", "datasets", "predictions", "teacher", "tiny_clip", "presets"}
     | {"figure", "samples", "views", "saturation", "traps", "export", "calibration", "record_folder"}
     | {"overrides", "event_augment", "frame_augment", "distributed", "paper_presets", "words"},
-    {"data_check", "model", "baselines", "inputs", "loader", "shot_lists", "calibration_sets"},
+    {"comparisons", "data_check", "model", "baselines", "inputs", "loader", "shot_lists", "calibration_sets"},
     {"evaluation", "splits", "sim_to_real", "calibration_report", "inside", "eventbind"},
     {"checkpoints", "objective", "curves"},
     {"protocols", "training", "pretrain"},

@@ -1,9 +1,9 @@
-"""Files of predictions, tables by class, and gains over seeds and recordings together."""
+"""Files of predictions, and tables by class."""
 
 import numpy as np
 import pytest
 
-from eclip_lib.predictions import bootstrap_gains, class_table, read_predictions, write_predictions
+from eclip_lib.predictions import class_table, read_predictions, write_predictions
 
 
 def scores_of(predicted, classes=3):
@@ -48,58 +48,3 @@ def test_classes_by_hand(tmp_path):
     ]
     with pytest.raises(ValueError, match="scores of 3 classes, but 1 class names"):
         class_table(read_predictions(tmp_path / "a.npz"), ["cat"])
-
-
-def make_rows(folder, accuracies, folds=False):
-    """Write runs of 40 recordings, the first so many right, each in another order; return their rows."""
-    rows = []
-    rng = np.random.default_rng(0)
-    for (method, seed), share in accuracies.items():
-        labels = np.zeros(40, int)
-        predicted = (np.arange(40) >= round(40 * share)).astype(int)
-        ids = np.array([f"{seed if folds else ''}/{i}" for i in range(40)])
-        order = rng.permutation(40)
-        name = f"predictions/{method}{seed}.npz"
-        write_predictions(folder / name, ids[order], labels[order], scores_of(predicted[order]))
-        zero = method == "clip-zero-shot"
-        rows.append(
-            {
-                "run_id": name,
-                "method": method,
-                "dataset": "icons100",
-                "protocol": "zero-shot" if zero else "few-shot",
-                "shots": None if zero else 5,
-                "seed": 0 if folds else seed,
-                "fold": seed if folds else None,
-                "predictions": name,
-                "metrics": {"top1": share},
-            }
-        )
-    return rows
-
-
-def test_gains_are_of_the_same_recordings(tmp_path):
-    """Two seeds 10 points ahead, on recordings told apart by their ids; zero-shot has one run, against both."""
-    shares = {("e-clip", 0): 0.8, ("e-clip", 1): 0.9, ("linear-probe", 1): 0.8, ("linear-probe", 0): 0.7}
-    rows = make_rows(tmp_path, shares | {("clip-zero-shot", 0): 0.5})
-    probe, zero = bootstrap_gains(rows, tmp_path / "results.jsonl").to_dict("records")
-    assert (probe["E-CLIP ahead of"], probe["points"]) == ("linear probe, frozen CLIP", "+10.0")
-    assert (probe["repeats"], probe["recordings"]) == (2, 40)
-    low, high = map(float, probe["95 % interval"].split(" to "))
-    assert 0 <= low < 10 < high < 25
-    assert (zero["points"], zero["repeats"]) == ("+35.0", 2)
-
-
-def test_gains_over_folds_take_each_fold_with_its_own(tmp_path):
-    shares = {("e-clip", f): 0.8 for f in range(3)} | {("linear-probe", f): 0.8 for f in range(3)}
-    (gain,) = bootstrap_gains(make_rows(tmp_path, shares, folds=True), tmp_path / "results.jsonl").to_dict("records")
-    assert gain["95 % interval"] == "+0.0 to +0.0" and (gain["repeats"], gain["recordings"]) == (3, 120)
-
-
-def test_runs_on_other_recordings_are_no_pair(tmp_path):
-    rows = make_rows(tmp_path, {("e-clip", 0): 0.8, ("linear-probe", 0): 0.7})
-    write_predictions(tmp_path / rows[0]["predictions"], list("ab"), np.zeros(2, int), scores_of([0, 0]))
-    with pytest.raises(
-        ValueError, match=r"e-clip0.npz and .*linear-probe0.npz were tested on other recordings \(2 and 40"
-    ):
-        bootstrap_gains(rows, tmp_path / "results.jsonl")
