@@ -11,7 +11,7 @@ import pandas as pd
 
 from eclip_lib.metrics import bootstrap_draws, mean_sd
 from eclip_lib.predictions import correct_pair
-from eclip_lib.results import METHOD_NAMES, as_table, setting
+from eclip_lib.results import METHOD_NAMES, as_table, percent, setting
 
 DRAWS = 10_000  # the smallest p is 1 in 5,000, small enough for families of a hundred
 POWER_Z = 0.8416  # of the normal distribution, for a power of 80 %
@@ -100,6 +100,29 @@ def _pairs(ours: pd.DataFrame, theirs: pd.DataFrame) -> list[tuple[pd.Series, pd
     if len(others) == 1 and theirs.fold.isna().all():
         return [(row, *others.values()) for row in mine.values()]
     return [(row, others[key]) for key, row in mine.items() if key in others]
+
+
+def accuracy_grid(effects: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of accuracies, a row a setting and a column a label: percent, mean ± sd over seeds and folds."""
+    cells = [percent(*cell) for cell in zip(effects["mean"], effects.sd, effects.n, strict=True)]
+    return _grid(effects.assign(cell=cells))
+
+
+def lead_grid(effects: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of the points by which the reference is ahead, a row a setting and a column a label."""
+    found = effects.dropna(subset=["gain"])
+    cells = [
+        f"{-100 * gain:+.1f} ({-100 * high:+.1f} to {-100 * low:+.1f})"
+        for gain, low, high in zip(found.gain, found.low, found.high, strict=True)
+    ]
+    return _grid(found.assign(cell=cells))
+
+
+def _grid(table: pd.DataFrame) -> pd.DataFrame:
+    table = table.assign(name=table.label.map(label_name))
+    rows, columns = table[["data", "setting"]].drop_duplicates(), table.name.unique()
+    grid = table.pivot(index=["data", "setting"], columns="name", values="cell")
+    return grid.loc[list(map(tuple, rows.values)), columns].fillna("-").reset_index().rename_axis(columns=None)
 
 
 def two_sided_p(draws: np.ndarray) -> float:

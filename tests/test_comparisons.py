@@ -4,7 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eclip_lib.comparisons import effects, holm, label, label_name, paired_effect, two_sided_p
+from eclip_lib.comparisons import (
+    accuracy_grid,
+    effects,
+    holm,
+    label,
+    label_name,
+    lead_grid,
+    paired_effect,
+    two_sided_p,
+)
 from eclip_lib.predictions import write_predictions
 
 
@@ -92,6 +101,35 @@ def test_a_single_run_stands_against_every_seed(tmp_path):
     found = paired_effect(ours, zero, tmp_path / "results.jsonl")
     assert found["gain"] == pytest.approx(0.35) and found["repeats"] == 2
     assert paired_effect(ours, zero.iloc[:0], tmp_path / "results.jsonl") == {}
+
+
+def test_a_single_fold_stands_against_its_own_alone(tmp_path):
+    shares = {("e-clip paper", f): 0.8 for f in range(3)} | {("linear-probe", 1): 0.5}
+    probe = effects(make_rows(tmp_path, shares, folds=True), "e-clip paper", tmp_path / "results.jsonl").iloc[1]
+    assert (probe.repeats, probe.recordings) == (1, 40) and probe.gain == pytest.approx(-0.3)
+
+
+def test_grids_have_a_row_a_setting_and_a_column_a_label(tmp_path):
+    few = make_rows(tmp_path, {("e-clip paper", 0): 0.5, ("e-clip paper", 1): 0.5, ("linear-probe", 0): 0.4})
+    zero = make_rows(tmp_path, {("e-clip paper", 7): 0.25}, shots=None)
+    table = effects([*few, *zero], "e-clip paper", tmp_path / "results.jsonl")
+    assert accuracy_grid(table).to_dict("records") == [
+        {
+            "data": "icons100 (simulated)",
+            "setting": "5-shot",
+            "E-CLIP, paper": "50.0 ± 0.0 (n=2)",
+            "linear probe, frozen CLIP": "40.0",
+        },
+        {
+            "data": "icons100 (simulated)",
+            "setting": "few-shot",
+            "E-CLIP, paper": "25.0",
+            "linear probe, frozen CLIP": "-",
+        },
+    ]
+    (lead,) = lead_grid(table).to_dict("records")
+    low, high = table.iloc[1][["low", "high"]]
+    assert lead["linear probe, frozen CLIP"] == f"+10.0 ({-100 * high:+.1f} to {-100 * low:+.1f})"
 
 
 def test_runs_on_other_recordings_are_no_pair(tmp_path):
