@@ -51,7 +51,7 @@ LEVELS = [
         "sources",
         "live_figure",
     }
-    | {"inside_plots"},
+    | {"inside_plots", "result_plots"},
     {"ablation", "data_commands", "eval_commands", "explorer", "run_views", "shortcut"},
     {"widgets", "__main__"},
 ]
