@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from eclip_lib import __version__
+from eclip_lib.ablation_commands import ablate_command
 from eclip_lib.data_commands import data
 from eclip_lib.eval_commands import classify_command, eval_command
 
@@ -41,6 +42,7 @@ def main() -> None:
     """E-CLIP: CLIP for event cameras, as a notebook-first research workbench."""
 
 
+main.add_command(ablate_command)
 main.add_command(data)
 main.add_command(eval_command)
 main.add_command(classify_command)

@@ -36,7 +36,8 @@ LEVELS = [
     {"event_encoder", "prompts", "text_encoder", "datasets", "predictions", "teacher", "tiny_clip", "presets"}
     | {"figure", "samples", "views", "saturation", "traps", "export", "calibration", "record_folder"}
     | {"overrides", "event_augment", "frame_augment", "distributed", "paper_presets", "words"},
-    {"comparisons", "data_check", "model", "baselines", "inputs", "loader", "shot_lists", "calibration_sets"},
+    {"ablation_grid"}
+    | {"comparisons", "data_check", "model", "baselines", "inputs", "loader", "shot_lists", "calibration_sets"},
     {"evaluation", "splits", "sim_to_real", "calibration_report", "inside", "eventbind"},
     {"checkpoints", "objective", "curves"},
     {"protocols", "training", "pretrain"},
@@ -51,12 +52,13 @@ LEVELS = [
         "sources",
         "live_figure",
     }
-    | {"inside_plots", "result_plots"},
-    {"ablation", "data_commands", "eval_commands", "explorer", "run_views", "shortcut"},
+    | {"inside_plots", "result_plots", "ablation_cluster"},
+    {"ablation", "ablation_commands", "data_commands", "eval_commands", "explorer", "run_views", "shortcut"},
     {"widgets", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 SIBLINGS = {  # importer, imported: files of one row of the design
+    ("ablation_commands", "ablation"),
     ("prompts", "text_encoder"),
     ("presets", "paper_presets"),
     ("ecm", "windows"),

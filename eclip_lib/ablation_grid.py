@@ -1,0 +1,263 @@
+"""The grid of ablations: named variants, each a few changes of one base run, and presets of variants.
+
+names of presets, a file or a dict -> variants by name; a base and variants -> the runs of a batch.
+"""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from eclip_lib import presets
+from eclip_lib.config import TINY, DataConfig, Run
+from eclip_lib.overrides import override
+
+Variants = dict[str, dict[str, Any]]
+
+FULL = "full"  # the base itself, which every preset has
+EXPERIMENT = "ablation"
+OWN = ("experiment", "method", "variant", "smoke", "train.seed", "data.fold")  # the batch sets them, no variant may
+
+TEXT_OF_OWN_EVENT: Variants = {"text conditioned on its own event": {"model.text_condition": "own"}}
+NO_EVENT_PROMPTS: Variants = {"no event prompts": {"model.event_prompts": 0}}
+
+# The fields in which `paper` differs from `workbench`; each alone takes one of the paper's choices.
+PAPER_STEPS: Variants = {
+    "additions in full strength": {"model.additions": "full"},
+    **TEXT_OF_OWN_EVENT,
+    "average of both texts": {"model.text_mix": "average"},
+    "no CLIP normalization": {"model.clip_normalization": False},
+    "diagonal targets": {"loss.targets": "diagonal"},
+    "fixed scale of 100": {"loss.scale": 100.0},
+}
+WORKBENCH_STEPS = {  # and what the same field is without it
+    "additions in full strength": "gated additions",
+    "text conditioned on its own event": "text conditioned on the query",
+    "average of both texts": "interpolated texts",
+    "no CLIP normalization": "CLIP normalization",
+    "diagonal targets": "label-aware targets",
+    "fixed scale of 100": "CLIP's own scale",
+}
+
+
+def _paper_without(step: str) -> dict[str, Any]:
+    """Return all of the paper's choices but one, as changes of a base that follows `workbench`."""
+    return {name: value for other, changes in PAPER_STEPS.items() if other != step for name, value in changes.items()}
+
+
+PRESETS: dict[str, Variants] = {
+    "htca": {
+        "no event-image": {"loss.event_image": 0.0},
+        "no event-text": {"loss.event_text": 0.0},
+        "no text-text": {"loss.text_text": 0.0},
+        "event-image alone": {"loss.event_text": 0.0, "loss.text_text": 0.0},
+        "event-text alone": {"loss.event_image": 0.0, "loss.text_text": 0.0},
+        "text-text alone": {"loss.event_image": 0.0, "loss.event_text": 0.0},
+        "with image-text": {"loss.image_text": 1.0},
+        "half event-image": {"loss.event_image": 0.5},
+        "double event-image": {"loss.event_image": 2.0},
+        "half event-text": {"loss.event_text": 0.5},
+        "double event-text": {"loss.event_text": 2.0},
+        "half text-text": {"loss.text_text": 0.5},
+        "double text-text": {"loss.text_text": 2.0},
+    },
+    "prompts": {
+        "handcrafted text": {"model.text_prompts": "handcrafted"},
+        "learnable text": {"model.text_prompts": "learnable"},
+        "hybrid text": {"model.text_prompts": "hybrid"},
+        "no content": {"model.content_prompts": "none"},
+        "content of events": {"model.content_prompts": "event"},
+        "content of images": {"model.content_prompts": "image"},
+        "content of both": {"model.content_prompts": "both"},
+        **NO_EVENT_PROMPTS,
+        **{f"{length} event prompts": {"model.event_prompts": length} for length in (4, 8, 16)},
+        **{f"{length} text prompts": {"model.context_length": length} for length in (4, 8, 16)},
+        **TEXT_OF_OWN_EVENT,
+    },
+    "temporal": {
+        "no temporal embedding": {"model.temporal_embedding": False},
+        "no cross-frame prompts": {"model.cross_frame_prompts": False},
+        "no temporal parts": {"model.temporal_embedding": False, "model.cross_frame_prompts": False},
+        **NO_EVENT_PROMPTS,
+        "no additions": {
+            "model.temporal_embedding": False,
+            "model.cross_frame_prompts": False,
+            "model.event_prompts": 0,
+        },
+        "frozen event tower": {"model.train_event_tower": False},
+    },
+    "input": {
+        **{
+            f"color {color}": {"frames.color": color}
+            for color in ("rgb", "gray", "rgb-formula", "gray-formula", "count", "signed", "eventclip")
+        },
+        **{f"{number:,} events a window": {"frames.events_per_frame": number} for number in (300, 1000, 3000, 7500)},
+        **{f"{number} windows": {"frames.frames": number} for number in (1, 3, 5)},
+    },
+    "recipes": {
+        "paper": {"model.recipe": "paper", "loss.recipe": "paper"},
+        **PAPER_STEPS,
+        **{f"paper, but {other}": _paper_without(step) for step, other in WORKBENCH_STEPS.items()},
+    },
+}
+PRESETS["all"] = {name: changes for preset in list(PRESETS.values()) for name, changes in preset.items()}
+
+
+# --- the base ---
+
+
+def ablation_base(
+    dataset: str = "icons100", root: str | None = None, backbone: str = TINY, pretrained: str | None = None
+) -> Run:
+    """Return the run that the variants change: neither saturated nor at chance, and quick; chosen on validation.
+
+    Args:
+        dataset: id of the data set; N-MNIST takes the tracked folds.
+        root: its folder, for recordings that are not embedded.
+        backbone: name for `load_clip`.
+        pretrained: weights for `load_clip`.
+    """
+    if dataset == "icons100":
+        data, changes = DataConfig(dataset, root, subset="icons25", shots=5), {"train.epochs": 6}
+    elif dataset == "n-mnist":
+        data, changes = DataConfig(dataset, root, shots=5, fold=0), {"train.epochs": 15}
+        changes |= {"train.shift": 2, "train.rotate": 0.0, "train.zoom": 0.0}
+    else:
+        data, changes = DataConfig(dataset, root, shots=5), {}
+    base = presets.training_run(data, backbone=backbone, pretrained=pretrained, device="auto")
+    return replace(override(base, changes if backbone == TINY else {}), experiment=EXPERIMENT)
+
+
+def repeat(run: Run, seed: int) -> Run:
+    """Return a run with a seed; on N-MNIST it tests on a fold of its own, so that five seeds test each recording once.
+
+    Seeds from 5 on test the same folds again, with other weights.
+    """
+    data = replace(run.data, fold=seed % presets.FOLDS) if run.data.fold is not None else run.data
+    return replace(run, data=data, train=replace(run.train, seed=seed))
+
+
+# --- variants ---
+
+
+def preset_variants(names: Iterable[str]) -> Variants:
+    """Return the variants of some presets in their order, the full model first.
+
+    Raises:
+        ValueError: there is no such preset; the message names what is near.
+    """
+    variants: Variants = {FULL: {}}
+    for name in names:
+        if name not in PRESETS:
+            near = difflib.get_close_matches(name, PRESETS, 3) or PRESETS
+            raise ValueError(f"there is no preset {name!r}; perhaps {', '.join(near)}")
+        variants |= PRESETS[name]
+    return variants
+
+
+def read_grid(path: Path | str) -> tuple[dict[str, Any], Variants]:
+    """Read a grid of one's own: a TOML or JSON file with changes of the base, if any, and variants by name.
+
+    Returns:
+        The changes of the base, and the variants.
+
+    Example of a file:
+        [base]
+        "data.shots" = 10
+
+        [variants."no event-text"]
+        "loss.event_text" = 0.0
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is neither TOML nor JSON, or is laid out in another way.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such grid file")
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except ValueError as error:  # of either format, and of the encoding
+        raise ValueError(f"{path}: neither TOML nor, by its suffix, JSON: {error}") from error
+    if not isinstance(content, dict) or set(content) - {"base", "variants"} or not content.get("variants"):
+        raise ValueError(f"{path}: expected a table 'variants' and, if need be, 'base', and no other")
+    base, variants = content.get("base", {}), content["variants"]
+    if not all(isinstance(table, dict) for table in (base, variants, *dict(variants).values())):
+        raise ValueError(f'{path}: a variant is a table of fields and values, such as "loss.event_text" = 0.0')
+    return base, variants
+
+
+# --- the runs of a batch ---
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a batch has to do.
+
+    Attributes:
+        runs: one for each variant and seed: presets in the order given, in each variant by variant.
+        left_out: variants without runs of their own, and the variant that they equal.
+    """
+
+    runs: tuple[Run, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def change_base(base: Run, changes: Mapping[str, Any]) -> Run:
+    """Return a base with some fields changed; see `override`.
+
+    Raises:
+        ValueError: a name or value is wrong, or the batch sets the field itself.
+    """
+    return override(base, _allowed("base", changes))
+
+
+def make_grid(base: Run, variants: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> Grid:
+    """Return the runs of variants and seeds; of variants that come to the same config, the first one's alone.
+
+    Raises:
+        ValueError: a variant changes a field that does not exist or to a value out of range, or there are no seeds.
+    """
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds = {list(seeds)}: at least one, none twice, none negative")
+    names: dict[Run, str] = {}
+    left_out = {}
+    for name, changes in variants.items():
+        run = _variant(base, name, changes)
+        if run in names:
+            left_out[name] = names[run]
+        else:
+            names[run] = name
+    runs = [repeat(replace(run, variant=name), seed) for run, name in names.items() for seed in seeds]
+    return Grid(tuple(runs), left_out)
+
+
+def _variant(base: Run, name: str, changes: Mapping[str, Any]) -> Run:
+    try:
+        return override(replace(base, variant=None), _allowed(name, changes))
+    except ValueError as error:
+        raise ValueError(f"variant {name!r}: {error}") from error
+
+
+def _allowed(name: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the changes if the batch does not set one of their fields itself."""
+    if own := sorted(set(changes) & set(OWN)):
+        raise ValueError(f"{name!r} changes {', '.join(own)}, which the batch sets itself")
+    return changes
+
+
+def differences(run: Run, other: Run) -> dict[str, Any]:
+    """Return the dotted names of the fields in which a run differs from another, with the values of `run`."""
+    changes = {}
+    for item in fields(run):
+        ours, theirs = getattr(run, item.name), getattr(other, item.name)
+        if is_dataclass(ours):
+            inner = {one.name: getattr(ours, one.name) for one in fields(ours)}
+            changes |= {f"{item.name}.{k}": v for k, v in inner.items() if v != getattr(theirs, k)}
+        elif ours != theirs:
+            changes[item.name] = ours
+    return changes
