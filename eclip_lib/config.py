@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields
 from math import isfinite
 from pathlib import Path
@@ -25,13 +26,19 @@ ROOT = _project_root()
 RUNS = ROOT / "runs"  # what a user's own runs write; git-ignored
 
 
+STARTED_IN = "ECLIP_STARTED_IN"  # variable by which a notebook's kernel, whose folder is another, learns of the user's
+
+
 def find_path(name: str) -> Path:
     """Find a file or folder by its absolute path, or relative to the current folder or to the project's.
 
+    In a notebook that the command line runs, the folder in which the command was given comes between the two.
+
     Raises:
-        FileNotFoundError: it is in neither place.
+        FileNotFoundError: it is in none of these places.
     """
-    places = [(base / Path(name).expanduser()).resolve() for base in (Path.cwd(), ROOT)]
+    bases = (Path.cwd(), Path(os.environ.get(STARTED_IN, ".")), ROOT)
+    places = [(base / Path(name).expanduser()).resolve() for base in bases]
     for place in places:
         if place.exists():
             return place

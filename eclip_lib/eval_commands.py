@@ -3,6 +3,7 @@
 Heavy parts are imported inside the commands, so that `--help` and mistakes answer at once.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -64,11 +65,27 @@ def eval_command(
     )
     write_evaluation(row, tested, *found, ledger)
     click.echo(_summary(row))
+    _warn_of_unseen(opened.model.cfg.backbone, tested.class_names)
     if classes:
         click.echo(
             "\n" + markdown(class_table(read_predictions(ledger.parent / row["predictions"]), tested.class_names))
         )
     click.echo(f"\nrow: {ledger}\npredictions: {ledger.parent / row['predictions']}")
+
+
+def _warn_of_unseen(backbone: str, class_names: Sequence[str]) -> None:
+    """Tell which classes the embedded CLIP knows only from the event training, if from anywhere."""
+    from eclip_lib.config import TINY
+    from eclip_lib.words import unseen_words
+
+    unseen = [name for name in class_names if unseen_words(name)] if backbone == TINY else []
+    if unseen:
+        first = ", ".join(unseen[:5]) + (", ..." if len(unseen) > 5 else "")
+        click.echo(
+            f"warning: {len(unseen)} of {len(class_names)} class names have words that the embedded CLIP has never "
+            f"seen ({first}): without training their scores are chance",
+            err=True,
+        )
 
 
 def _device(device: str) -> str:

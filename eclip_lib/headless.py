@@ -29,7 +29,7 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from eclip_lib.cache import atomic_path
-from eclip_lib.config import ROOT, RUNS
+from eclip_lib.config import ROOT, RUNS, STARTED_IN
 from eclip_lib.parameters import Parameter, declared_parameters
 
 PARAMETERS_TAG = "parameters"
@@ -236,6 +236,7 @@ def _execute(path: Path, given: Mapping[str, Any], output: Path, verbose: bool) 
     """Run a notebook with checked parameters, writing it to `output` after every cell."""
     source = load_notebook_node(str(path))
     source.metadata["kernelspec"] = KERNEL
+    os.environ.setdefault(STARTED_IN, str(Path.cwd()))  # the kernel inherits it
     papermill.execute_notebook(
         parameterize_notebook(source, dict(given)) if given else source,
         str(output),

@@ -14,6 +14,7 @@ from eclip_lib.events import write_events
 from eclip_lib.predictions import read_predictions
 from eclip_lib.results import read_results
 from eclip_lib.words import known_words, split_words, unseen_words, write_words
+from tests.dataset_files import write_recordings
 from tests.test_eventbind import official_state, small_clip
 
 EMBEDDED = "eclip-tiny-events"
@@ -50,6 +51,15 @@ def test_the_embedded_checkpoint_is_evaluated_as_it_was_trained(tmp_path):
     assert row["top1"] > 0.6  # of five classes
     assert "icons5 (simulated), fine-tune" in done.output and "taken for" in done.output
     assert {"image_to_event_instance_mAP", "text_to_event_recall@1", "ece", "class_mean"} <= set(row["metrics"])
+
+
+def test_class_names_that_the_embedded_clip_never_saw_are_told(tmp_path):
+    write_recordings(tmp_path / "zoo", [f"{name}/{k}.npz" for name in ("cat", "quokka") for k in range(2)])
+    options = ("--dataset", "folder", "--root", tmp_path / "zoo", "--protocol", "zero-shot")
+    done = eclip("eval", EMBEDDED, *options, "--ledger", tmp_path / "results.jsonl")
+    assert done.exit_code == 0, done.output
+    assert "warning: 1 of 2 class names have words that the embedded CLIP has never seen (quokka)" in done.stderr
+    assert "never seen" not in eclip("eval", EMBEDDED, *SMALL, "--ledger", tmp_path / "results.jsonl").stderr
 
 
 def test_a_file_of_eventbind_is_evaluated(eventbind_file, tmp_path):

@@ -1,6 +1,7 @@
 """Headless runs: parameters, what is kept, and a page that needs nothing from elsewhere."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from eclip_lib import headless
+from eclip_lib.config import STARTED_IN
 from eclip_lib.headless import NotebookError, check_parameters, parse_parameters, read_parameters, run_notebook, to_page
 from eclip_lib.parameters import declared_parameters
 
@@ -151,6 +153,18 @@ def test_a_run_uses_the_values_in_the_folder_of_the_notebook_with_this_python(tm
     assert re.fullmatch(r"n-[0-9a-f]{8}\.ipynb", result.notebook.name)
     assert result.notebook.parent == runs / "notebooks"
     assert [path.name for path in (runs / "notebooks").iterdir()] == [result.notebook.name]
+
+
+def test_a_path_may_be_relative_to_where_the_command_was_given(tmp_path, runs, monkeypatch):
+    (tmp_path / "mine" / "events").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "mine")
+    monkeypatch.delenv(STARTED_IN, raising=False)
+    code = "from eclip_lib.config import find_path\nprint(find_path('events'))"
+    notebook = write_notebook(tmp_path / "deep" / "n.ipynb", code, tags=("result-table",))
+    try:
+        assert run_notebook(notebook, verbose=False).table == str(tmp_path / "mine" / "events")
+    finally:
+        os.environ.pop(STARTED_IN, None)
 
 
 def test_the_name_of_a_run_follows_its_parameters_and_not_how_they_were_given(tmp_path, runs):
