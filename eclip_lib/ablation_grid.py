@@ -22,6 +22,8 @@ EXPERIMENT = "ablation"
 OWN = ("experiment", "method", "variant", "smoke", "train.seed", "data.fold")  # the batch sets them, no variant may
 
 TEXT_OF_OWN_EVENT: Variants = {"text conditioned on its own event": {"model.text_condition": "own"}}
+NO_TEXT_ADDITIONS = {"model.text_prompts": "handcrafted", "model.content_prompts": "none"}
+NO_ADDITIONS = {"model.temporal_embedding": False, "model.cross_frame_prompts": False, "model.event_prompts": 0}
 NO_EVENT_PROMPTS: Variants = {"no event prompts": {"model.event_prompts": 0}}
 
 # The fields in which `paper` differs from `workbench`; each alone takes one of the paper's choices.
@@ -56,6 +58,7 @@ PRESETS: dict[str, Variants] = {
         "event-image alone": {"loss.event_text": 0.0, "loss.text_text": 0.0},
         "event-text alone": {"loss.event_image": 0.0, "loss.text_text": 0.0},
         "text-text alone": {"loss.event_image": 0.0, "loss.event_text": 0.0},
+        "HTCA alone": NO_TEXT_ADDITIONS | NO_ADDITIONS,  # the first row of the paper's ablation of modules
         "with image-text": {"loss.image_text": 1.0},
         "half event-image": {"loss.event_image": 0.5},
         "double event-image": {"loss.event_image": 2.0},
@@ -69,6 +72,7 @@ PRESETS: dict[str, Variants] = {
         "learnable text": {"model.text_prompts": "learnable"},
         "hybrid text": {"model.text_prompts": "hybrid"},
         "no content": {"model.content_prompts": "none"},
+        "no text additions": NO_TEXT_ADDITIONS,
         "content of events": {"model.content_prompts": "event"},
         "content of images": {"model.content_prompts": "image"},
         "content of both": {"model.content_prompts": "both"},
@@ -82,11 +86,7 @@ PRESETS: dict[str, Variants] = {
         "no cross-frame prompts": {"model.cross_frame_prompts": False},
         "no temporal parts": {"model.temporal_embedding": False, "model.cross_frame_prompts": False},
         **NO_EVENT_PROMPTS,
-        "no additions": {
-            "model.temporal_embedding": False,
-            "model.cross_frame_prompts": False,
-            "model.event_prompts": 0,
-        },
+        "no additions": NO_ADDITIONS,
         "frozen event tower": {"model.train_event_tower": False},
     },
     "input": {
