@@ -35,10 +35,10 @@ LEVELS = [
     {"dataset_icons", "dataset_n_mnist", "dataset_folders", "dataset_lists", "dataset_scan", "shards"},
     {"event_encoder", "prompts", "text_encoder", "datasets", "predictions", "teacher", "tiny_clip", "presets"}
     | {"figure", "samples", "views", "saturation", "traps", "export", "calibration", "record_folder"}
-    | {"overrides", "event_augment", "frame_augment", "distributed", "paper_presets", "words"},
-    {"ablation_grid"}
+    | {"overrides", "event_augment", "frame_augment", "distributed", "paper_presets", "words", "published"},
+    {"ablation_grid", "result_files"}
     | {"comparisons", "data_check", "model", "baselines", "inputs", "loader", "shot_lists", "calibration_sets"},
-    {"evaluation", "splits", "sim_to_real", "calibration_report", "inside", "eventbind"},
+    {"evaluation", "splits", "sim_to_real", "calibration_report", "inside", "eventbind", "claims", "result_tables"},
     {"checkpoints", "objective", "curves"},
     {"protocols", "training", "pretrain"},
     {

@@ -1,0 +1,199 @@
+"""The tables of a results section, made of nothing but a ledger and the predictions beside it.
+
+ledger → checked rows → effects, corrected by family → `Table`s; what is missing is told and left out.
+"""
+
+import warnings
+from pathlib import Path
+
+import pandas as pd
+
+from eclip_lib.ablation_grid import FULL, PRESETS
+from eclip_lib.comparisons import accuracy_grid, effects, holm, label_name, lead_grid
+from eclip_lib.predictions import read_predictions
+from eclip_lib.published import DATASETS, beside_published, setting_place
+from eclip_lib.result_files import Table
+from eclip_lib.results import percent, read_results
+
+ORDER = ("htca", "recipes", "prompts", "temporal", "input")
+TITLES = {
+    "htca": "Terms of the loss",
+    "recipes": "Recipes",
+    "prompts": "Prompts",
+    "temporal": "Additions to the event encoder",
+    "input": "Input",
+    "own": "Variants",
+}
+DAGGER, DOUBLE_DAGGER = "\N{DAGGER}", "\N{DOUBLE DAGGER}"
+PLACE = ["data", "setting"]
+NEEDED = ("run_id", "method", "dataset", "simulated", "protocol", "shots", "seed", "top1")
+ADDED = {"fold": None, "variant": None, "recipe": None, "losses": None, "smoke": False, "experiment": ""}
+INTERVALS = (
+    "Gains and their 95 % intervals are paired by seed and fold and resample these and the test recordings together. "
+    "*: after Holm's correction for the {n} gains of the table, the interval excludes zero. Detectable: the smallest "
+    "effect that this design finds with a chance of 80 % after the correction. Best mean in bold."
+)
+
+
+def ledger_rows(ledger: Path | str, experiment: str) -> pd.DataFrame:
+    """Return the rows of one experiment of a ledger that can be compared; smoke runs are none.
+
+    Of a run done twice, the later row counts. Columns that an older version did not write are filled in; of that and
+    of rows without an accuracy, a warning tells.
+
+    Raises:
+        FileNotFoundError: there is no ledger.
+        ValueError: the ledger has no such rows, or lacks a column that no default can stand for.
+    """
+    rows = read_results(ledger)
+    if missing := [name for name in NEEDED if name not in rows]:
+        raise ValueError(
+            f"{ledger}: its rows have no {', '.join(missing)}; they are of another version, or of another program"
+        )
+    if absent := [name for name in ADDED if name not in rows]:
+        warnings.warn(f"{ledger} is of an older version: {', '.join(absent)} filled in", stacklevel=2)
+        rows = rows.assign(**{name: ADDED[name] for name in absent})
+    rows = rows[(rows.experiment == experiment) & ~rows.smoke.fillna(False).astype(bool)]
+    rows = rows.drop_duplicates("run_id", keep="last")
+    if rows.empty:
+        raise ValueError(f"{ledger} has no rows of the experiment {experiment!r} (smoke runs do not count)")
+    if empty := int(rows.top1.isna().sum()):
+        warnings.warn(f"{ledger}: {empty} rows have no top-1 accuracy and are left out", stacklevel=2)
+    return rows.dropna(subset=["top1"])
+
+
+def with_predictions(rows: pd.DataFrame, ledger: Path | str) -> pd.DataFrame:
+    """Return the rows whose files of predictions can be read; a warning names the others."""
+    problems = {}
+    for row in rows.itertuples():
+        try:
+            read_predictions(Path(ledger).parent / row.predictions)
+        except (FileNotFoundError, ValueError, TypeError) as error:  # the last where a row names no file
+            problems[row.run_id] = str(error)
+    if problems:
+        first = next(iter(problems.items()))
+        warnings.warn(
+            f"{len(problems)} of {len(rows)} runs are in no gain, since their predictions cannot be read, the first: "
+            f"{first[0]}: {first[1]}",
+            stacklevel=2,
+        )
+    return rows[~rows.run_id.isin(problems)]
+
+
+def shown_effects(rows: pd.DataFrame, reference: str, ledger: Path | str) -> pd.DataFrame:
+    """Return `comparisons.effects`, with the accuracy of every run, also of those whose predictions are lost."""
+    readable = with_predictions(rows, ledger)
+    found = effects(readable, reference, ledger)
+    if len(readable) == len(rows):
+        return found
+    accuracy = effects(rows, "", ledger)[[*PLACE, "label", "mean", "sd", "n"]]  # nothing to pair, so nothing is read
+    return accuracy.merge(found.drop(columns=["mean", "sd", "n"]), how="left", on=[*PLACE, "label"])
+
+
+def families(found: pd.DataFrame, reference: str = FULL) -> dict[str, pd.DataFrame]:
+    """Return effects by family, each corrected for its own size: a preset of the grid on one data set and setting.
+
+    Args:
+        found: of `shown_effects`.
+        reference: stands first in every family.
+
+    Returns:
+        Effects by the name of a family, as files are named ("htca-n-mnist-5-shot"): presets in the order of `ORDER`,
+        then, as "own", the labels that are in no preset. A family without a gain is left out.
+    """
+    known = {name for preset in ORDER for name in PRESETS[preset]}
+    own = [name for name in found.label.unique() if name not in known and name != reference]
+    members = {**{preset: list(PRESETS[preset]) for preset in ORDER}, "own": own}
+    tables = {}
+    for preset, names in members.items():
+        for (data, setting), group in found.groupby(PLACE, sort=False):
+            order = {name: place for place, name in enumerate([reference, *names])}
+            part = group[group.label.isin(order)].sort_values("label", key=lambda column: column.map(order))
+            if part.gain.notna().any():
+                tables[f"{preset}-{data.split(' ')[0]}-{setting.replace(', ', '-')}"] = holm(part)
+    return tables
+
+
+def gain_table(corrected: pd.DataFrame, name: str, reference: str = FULL) -> Table:
+    """Return the table of a family: accuracy, gain over the reference, intervals, the mark, what was detectable.
+
+    Args:
+        corrected: of `holm`, of one data set and setting.
+        name: of the family, and of the files.
+        reference: what the gains are to.
+    """
+    gains = [gain for gain in corrected.gain if pd.notna(gain)]
+    cells = pd.DataFrame(
+        {
+            "variant": corrected.label.map(label_name),
+            "top-1 %": list(map(percent, corrected["mean"], corrected.sd, corrected.n)),
+            f"gain over {label_name(reference)}, points": list(map(_gain, corrected.gain, corrected.mark)),
+            "95 % interval": list(map(_interval, corrected.low, corrected.high)),
+            "corrected interval": list(map(_interval, corrected.low_holm, corrected.high_holm)),
+            "p, corrected": ["-" if pd.isna(p) else f"{p:.3f}" if p >= 0.001 else "<0.001" for p in corrected.p_holm],
+            "detectable, points": ["-" if pd.isna(d) else f"{100 * d:.1f}" for d in corrected.detectable],
+        }
+    )
+    bold = cells.map(lambda _: False)
+    bold.loc[(corrected["mean"] == corrected["mean"].max()).to_numpy(), ["variant", "top-1 %"]] = True
+    place = f"{corrected.data.iloc[0]}, {corrected.setting.iloc[0]}"
+    caption = f"{TITLES[name.split('-')[0]]}: {place}. {INTERVALS.format(n=len(gains))}"
+    return Table(name, caption, cells, bold, corrected.drop(columns="draws"))
+
+
+def _gain(gain: float, mark: bool) -> str:
+    return "-" if pd.isna(gain) else f"{100 * gain:+.1f}" + (" *" if pd.notna(mark) and mark else "")
+
+
+def _interval(low: float, high: float) -> str:
+    return "-" if pd.isna(low) else f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+
+def method_tables(found: pd.DataFrame, name: str, title: str, reference: str) -> list[Table]:
+    """Return two tables with a row a setting and a column a method: accuracies, and the leads of the reference.
+
+    Args:
+        found: of `shown_effects`.
+        name: of the files; the second has `-leads` behind it.
+        title: begins the captions.
+        reference: the label whose leads are shown.
+    """
+    cells, numbers = accuracy_grid(found), found.drop(columns="draws")
+    means = numbers.assign(label=numbers.label.map(label_name)).pivot(index=PLACE, columns="label", values="mean")
+    best = means.loc[[tuple(place) for place in cells[PLACE].values]].reindex(columns=cells.columns)
+    bold = best.eq(best.max(axis=1), axis=0).set_axis(cells.index)
+    caption = f"{title}: top-1 accuracy in percent, mean ± standard deviation over seeds and folds (n). Best in bold."
+    leads = lead_grid(found)
+    told = (
+        f"{title}: points of top-1 accuracy by which {label_name(reference)} is ahead, with the 95 % interval over "
+        "seeds, folds and test recordings together."
+    )
+    return [
+        Table(name, caption, cells, bold, numbers),
+        Table(f"{name}-leads", told, leads, leads.map(lambda _: False), numbers),
+    ]
+
+
+def published_table(rows: pd.DataFrame, numbers: pd.DataFrame, dataset: str) -> Table:
+    """Return our accuracies on a data set of real recordings and the published ones, in columns of their own.
+
+    A row a setting; published columns name paper, version and backbone. Numbers of a paper's own ablations, and what
+    speaks against a number, are in the CSV file only.
+
+    Raises:
+        ValueError: see `published.beside_published`.
+    """
+    lines = beside_published(rows, numbers, dataset)
+    shown = lines[lines.variant == ""]
+    marks = shown.digitized.map({"yes": DAGGER, "no": ""}) + shown.derived.map({"yes": DOUBLE_DAGGER, "no": ""})
+    columns = [f"{o}: {m} ({b})" for o, m, b in zip(shown.origin, shown.method, shown.backbone, strict=True)]
+    shown = shown.assign(cell=shown.cell + marks, column=columns)
+    grid = shown.pivot_table(index="setting", columns="column", values="cell", aggfunc=" / ".join, fill_value="-")
+    cells = grid.loc[sorted(grid.index, key=setting_place), list(dict.fromkeys(columns))].reset_index()
+    sources = "; ".join(dict.fromkeys(shown[shown.origin == "published"].source))
+    caption = (
+        f"{DATASETS[dataset]}, real recordings, top-1 in percent: ours, and numbers as published. They are no contest: "
+        "backbones, their pre-training, splits and numbers of test recordings differ. "
+        f"{DAGGER}: read off a plot. {DOUBLE_DAGGER}: computed from two published numbers. Published in: {sources}."
+    )
+    return Table(f"published-{dataset}", caption, cells.rename_axis(columns=None), cells.map(lambda _: False), lines)

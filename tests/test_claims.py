@@ -1,0 +1,203 @@
+"""Verdicts: each follows from where an interval lies, and every claim tests variants that the grid has."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eclip_lib import claims
+from eclip_lib.ablation_grid import PRESETS
+from eclip_lib.claims import (
+    CLAIMS,
+    claim_effects,
+    claim_list,
+    claims_table,
+    comparison_verdict,
+    terms_verdict,
+    verdicts,
+)
+from eclip_lib.result_tables import ledger_rows
+from tests.made_ledgers import made_row, write_ledger
+
+TRUE = {  # a world in which every claim holds
+    "full": 0.75,
+    "no event-text": 0.45,
+    "no event-image": 0.74,
+    "with image-text": 0.60,
+    "handcrafted text": 0.75,
+    "learnable text": 0.90,
+    "no content": 0.75,
+    "no additions": 0.75,
+}
+UNTRAINED = {"full": 0.2, "handcrafted text": 0.2, "learnable text": 0.05}
+NAMES = ["carries", "matters", "little", "image-text fine-tuning", "Learnable", "Equal"]
+
+
+def a_ledger(folder, trained=TRUE, untrained=UNTRAINED, dataset="n-mnist", seeds=range(5)):
+    """Write a ledger of an ablation with five shots, and of its zero-shot runs; return its rows and its path."""
+    rows = [made_row(name, seed, dataset) for name in trained for seed in seeds]
+    zero = [made_row(name, seed, dataset, None) for name in untrained for seed in seeds]
+    ledger = write_ledger(folder, rows, trained)
+    text = ledger.read_text()
+    write_ledger(folder, zero, untrained)
+    ledger.write_text(text + ledger.read_text())
+    return ledger_rows(ledger, "ablation"), ledger
+
+
+def judged(rows, ledger) -> dict[str, str]:
+    table = verdicts(rows, claim_effects(rows, ledger))
+    return {name: table[table.claim.str.contains(name)].verdict.item() for name in NAMES}
+
+
+def test_every_variant_that_a_claim_names_is_in_the_grid():
+    grid = {"full"} | {name for preset in PRESETS.values() for name in preset}
+    named = {name for claim in CLAIMS for pair in claim.comparisons for name in (pair.variant, pair.reference)}
+    assert named | {claims.EQUAL} <= grid
+
+
+def test_every_claim_is_found_true_where_it_is(tmp_path):
+    assert judged(*a_ledger(tmp_path)) == dict.fromkeys(NAMES, "supported")
+
+
+@pytest.mark.parametrize(
+    ("name", "trained", "untrained"),
+    [
+        ("carries", {"no additions": 0.3, "full": 0.75}, {"full": 0.25}),
+        ("matters", {"no event-text": 0.74, "no event-image": 0.45}, {}),
+        ("little", {"handcrafted text": 0.5}, {}),
+        ("little", {"no additions": 0.95}, {}),
+        ("image-text fine-tuning", {"with image-text": 0.9}, {}),
+        ("Learnable", {"learnable text": 0.5}, {}),
+        ("Learnable", {}, {"learnable text": 0.5}),
+    ],
+)
+def test_the_opposite_of_a_claim_is_not_supported(tmp_path, name, trained, untrained):
+    rows, ledger = a_ledger(tmp_path, TRUE | trained, UNTRAINED | untrained)
+    assert judged(rows, ledger)[name] == "not supported"
+
+
+def test_no_difference_decides_nothing_but_that_it_is_little(tmp_path):
+    same = judged(*a_ledger(tmp_path, dict.fromkeys(TRUE, 0.75), dict.fromkeys(UNTRAINED, 0.2)))
+    assert same == dict.fromkeys(NAMES, "undecided") | {
+        "carries": "supported",
+        "little": "supported",
+        "Equal": "supported",
+    }
+
+
+def test_missing_runs_leave_a_claim_untested_and_say_which(tmp_path):
+    some = {name: TRUE[name] for name in ("full", "no event-text", "no event-image")}
+    rows, ledger = a_ledger(tmp_path, some, {})
+    table = verdicts(rows, claim_effects(rows, ledger)).set_index("claim")
+    untested = table[table.verdict == "not tested"]
+    assert len(untested) == 4
+    assert untested.evidence["Any image-text fine-tuning hurts"] == "no runs to pair: with image-text against full"
+    assert table.verdict["The event-text loss matters more than event-image"] == "supported"
+
+
+def test_a_ledger_without_any_pair_gives_no_verdict(tmp_path):
+    rows, ledger = a_ledger(tmp_path, {"no event-text": 0.5}, {})
+    table = verdicts(rows, claim_effects(rows, ledger))
+    assert set(table.verdict) == {"not tested"} and len(table) == len(CLAIMS)
+
+
+def row(predicted, gain=0.0, low=0.0, high=0.0, mark=False, comparison="a against b"):
+    low, high = gain + low, gain + high
+    return SimpleNamespace(
+        predicted=predicted, gain=gain, low_holm=low, high_holm=high, low_all=low, high_all=high, mark=mark,
+        comparison=comparison,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (row("above", 0.1, mark=True), "supported"),
+        (row("above", -0.1, mark=True), "not supported"),
+        (row("above", 0.1, mark=False), "undecided"),
+        (row("below", -0.1, mark=True), "supported"),
+        (row("below", 0.1, mark=True), "not supported"),
+        (row("near", 0.005, -0.02, 0.01), "supported"),
+        (row("near", 0.005, -0.02, 0.02), "undecided"),
+        (row("near", 0.05, -0.02, 0.02, mark=True), "not supported"),
+        (row("near", -0.05, -0.02, 0.02, mark=True), "not supported"),
+        (row("near", 0.01, -0.005, 0.005, mark=True), "supported"),  # not zero, but little
+    ],
+)
+def test_a_verdict_follows_from_where_the_interval_lies(found, verdict):
+    assert comparison_verdict(found, pd.DataFrame([vars(found)])) == verdict
+
+
+@pytest.mark.parametrize(
+    ("gain", "other", "verdict"),
+    [(0.5, 0.1, "supported"), (0.1, 0.5, "not supported"), (0.2, 0.1, "undecided"), (-0.5, -0.9, "not supported")],
+)
+def test_the_largest_has_to_lie_above_all_others(gain, other, verdict):
+    first, second = row("largest", gain, -0.1, 0.1), row("any", other, -0.1, 0.1, comparison="c against d")
+    assert comparison_verdict(first, pd.DataFrame([vars(first), vars(second)])) == verdict
+
+
+def test_intervals_for_all_at_once_are_wider_than_those_of_the_last_step(tmp_path):
+    found = claim_effects(*a_ledger(tmp_path))
+    known = found[found.gain.notna()]
+    assert (known.low_all <= known.low_holm).all() and (known.high_all >= known.high_holm).all()
+    assert (known.low_all <= known.low).all() and (known.high_all >= known.high).all()
+    unique = known.drop_duplicates("comparison")
+    smallest = unique.loc[unique.p.idxmin()]
+    assert smallest.low_all == pytest.approx(smallest.low_holm)  # Holm's first step is Bonferroni's
+
+
+def test_a_comparison_that_two_claims_share_counts_once(tmp_path):
+    rows, ledger = a_ledger(tmp_path)
+    found = claim_effects(rows, ledger)
+    assert (found.comparison == "full against no additions").sum() == 2
+    caption = claims_table(verdicts(rows, found), found).caption
+    assert "corrected for all 8 comparisons" in caption
+
+
+def test_data_sets_and_settings_are_judged_apart(tmp_path):
+    one, ledger = a_ledger(tmp_path / "one")
+    other, second = a_ledger(tmp_path / "two", TRUE | {"with image-text": 0.9}, dataset="icons25")
+    for file in (second.parent / "predictions").iterdir():
+        file.rename(ledger.parent / "predictions" / file.name)
+    rows = pd.concat([one, other])
+    table = verdicts(rows, claim_effects(rows, ledger))
+    hurts = table[table.claim.str.contains("hurts")]
+    assert hurts.data.tolist() == ["icons25 (simulated)", "n-mnist (real)"]
+    assert hurts.verdict.tolist() == ["not supported", "supported"]
+
+
+def some_losses(*ratios):
+    return [{"event_image": 1.0, "event_text": ratio, "text_text": 1.0} for ratio in ratios]
+
+
+@pytest.mark.parametrize(
+    ("losses", "verdict"),
+    [
+        (some_losses(1.1, 1.2, 0.9), "supported"),
+        (some_losses(40, 50, 60), "not supported"),
+        (some_losses(2, 9, 40), "undecided"),
+        (some_losses(0.0, 0.0), "not supported"),  # a solved term has left the range
+        ([*some_losses(1, 1), None, float("nan"), {"event_image": 1.0}], "supported"),
+        (some_losses(1), "not tested"),
+        ([], "not tested"),
+    ],
+)
+def test_terms_are_in_one_range_if_the_interval_of_their_ratio_is(losses, verdict):
+    assert terms_verdict(losses)[0] == verdict
+
+
+def test_the_evidence_of_the_terms_is_their_geometric_mean_ratio():
+    assert "the largest is 4.0 (" in terms_verdict(some_losses(2, 8))[1]
+
+
+def test_the_table_has_the_verdicts_in_bold_and_the_list_names_every_source(tmp_path):
+    rows, ledger = a_ledger(tmp_path, TRUE | {"with image-text": 0.75})
+    found = claim_effects(rows, ledger)
+    table = claims_table(verdicts(rows, found), found)
+    assert (table.cells.verdict[table.bold.verdict] != "undecided").all() and table.bold.verdict.sum() == 5
+    assert np.array_equal(table.bold.any(), [False, False, True, False])
+    listed = claim_list()
+    assert all(claim.text in listed and claim.source in listed for claim in CLAIMS)
+    table.latex()

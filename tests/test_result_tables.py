@@ -1,0 +1,179 @@
+"""Tables of results: from nothing but a ledger; what cannot be shown is told, the rest is shown."""
+
+import json
+import warnings
+
+import pandas as pd
+import pytest
+
+from eclip_lib.ablation_grid import PRESETS
+from eclip_lib.published import published_numbers
+from eclip_lib.result_tables import (
+    ORDER,
+    TITLES,
+    families,
+    gain_table,
+    ledger_rows,
+    method_tables,
+    published_table,
+    shown_effects,
+    with_predictions,
+)
+from tests.made_ledgers import made_row, write_ledger
+
+ACCURACY = {"full": 0.75, "no event-text": 0.45, "no text-text": 0.76, "paper": 0.7, "of my own": 0.6}
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    rows = [made_row(name, seed, data) for data in ("n-mnist", "icons25") for name in ACCURACY for seed in range(5)]
+    return write_ledger(tmp_path, rows, ACCURACY)
+
+
+def edit(ledger, change) -> None:
+    """Rewrite a ledger's rows."""
+    rows = [json.loads(line) for line in ledger.read_text().splitlines()]
+    ledger.write_text("\n".join(json.dumps(change(row)) for row in rows) + "\n")
+
+
+def test_families_are_the_presets_by_data_set_and_each_is_corrected_for_its_own_size(ledger):
+    found = shown_effects(ledger_rows(ledger, "ablation"), "full", ledger)
+    parts = families(found)
+    assert list(parts) == [
+        f"{family}-{data}-5-shot" for family in ("htca", "recipes", "own") for data in ("n-mnist", "icons25")
+    ]
+    assert parts["htca-n-mnist-5-shot"].label.tolist() == ["full", "no event-text", "no text-text"]
+    assert parts["own-icons25-5-shot"].label.tolist() == ["full", "of my own"]
+    lone = parts["recipes-n-mnist-5-shot"].iloc[1]
+    assert lone.p_holm == lone.p and lone.low_holm == pytest.approx(lone.low)
+    pair = parts["htca-n-mnist-5-shot"].iloc[1]
+    assert pair.p_holm == pytest.approx(2 * pair.p)
+
+
+def test_the_presets_have_titles_and_an_order():
+    assert set(ORDER) == set(PRESETS) - {"all"} and set(TITLES) == {*ORDER, "own"}
+
+
+def test_a_table_tells_accuracy_gain_intervals_mark_and_what_was_detectable(ledger):
+    found = shown_effects(ledger_rows(ledger, "ablation"), "full", ledger)
+    table = gain_table(families(found)["htca-n-mnist-5-shot"], "htca-n-mnist-5-shot")
+    full, marked, best = table.cells.to_dict("records")
+    assert full == dict.fromkeys(table.cells, "-") | {"variant": "full", "top-1 %": "74.8 ± 0.8 (n=5)"}
+    assert marked["gain over full, points"] == "-30.0 *" and marked["p, corrected"] == "<0.001"
+    assert not best["gain over full, points"].endswith("*")
+    assert float(marked["detectable, points"]) > 0
+    assert table.bold.loc[2, ["variant", "top-1 %"]].all() and table.bold.to_numpy().sum() == 2
+    assert table.caption.startswith("Terms of the loss: n-mnist (real), 5-shot.") and "for the 2 gains" in table.caption
+    assert "draws" not in table.numbers and table.numbers.gain[1] == pytest.approx(-0.3)
+    table.latex()
+
+
+def test_methods_stand_in_columns_with_the_best_of_each_setting_in_bold(tmp_path):
+    accuracy = {"a": 0.5, "b": 0.8, "c": 0.3}
+    rows = [made_row(name, seed, shots=shots) for shots in (1, 5) for name in accuracy for seed in range(3)]
+    ledger = write_ledger(tmp_path, rows, accuracy)
+    found = shown_effects(ledger_rows(ledger, "ablation"), "a", ledger)
+    table, leads = method_tables(found, "methods", "Digits", "a")
+    assert table.cells.columns.tolist() == ["data", "setting", "a", "b", "c"]
+    assert table.bold.b.all() and table.bold.to_numpy().sum() == 2
+    assert leads.name == "methods-leads" and leads.cells.c.str.startswith("+20.0 (").all()
+
+
+def test_published_numbers_have_columns_of_their_own(ledger):
+    rows = ledger_rows(ledger, "ablation")
+    table = published_table(rows, published_numbers(), "n-mnist")
+    origins = [name.split(":")[0] for name in table.cells.columns[1:]]
+    assert set(origins) == {"ours", "published"} and origins == sorted(origins)
+    zero = table.cells.set_index("setting").loc["zero-shot"]
+    assert zero["published: EventBind v4 (ViT-L/14)"] == "56.81"
+    assert zero["published: E-CLIP v1 (ViT-B/16?)"] == "40.4\N{DAGGER}"
+    assert zero[zero.index.str.startswith("ours")].eq("-").all()
+    assert "E-CLIP, arXiv 2308.03135v1" in table.caption
+    assert "97.20" in table.numbers.cell.tolist()  # a paper's own ablation is in the CSV file alone
+    assert "97.20" not in table.cells.to_string()
+    table.latex()
+
+
+# --- bad ledgers ---
+
+
+def test_smoke_rows_other_experiments_and_a_run_done_before_do_not_count(ledger):
+    first = json.loads(ledger.read_text().splitlines()[0])
+    extra = [
+        first | {"run_id": "s", "smoke": True},
+        first | {"run_id": "o", "experiment": "train"},
+        first | {"metrics": {"top1": 0.1}},
+    ]
+    ledger.write_text(ledger.read_text() + "\n".join(map(json.dumps, extra)) + "\n")
+    rows = ledger_rows(ledger, "ablation")
+    assert len(rows) == 50 and rows[rows.run_id == first["run_id"]].top1.tolist() == [0.1]
+
+
+def test_rows_of_an_older_version_are_shown_and_what_they_lack_is_told(ledger):
+    edit(ledger, lambda row: {k: v for k, v in row.items() if k not in ("variant", "losses", "smoke", "fold")})
+    with pytest.warns(
+        UserWarning, match=r"results.jsonl is of an older version: fold, variant, losses, smoke filled in"
+    ):
+        rows = ledger_rows(ledger, "ablation")
+    assert set(shown_effects(rows, "full", ledger).label) == {"e-clip workbench"}
+
+
+def test_rows_of_something_else_are_told(ledger):
+    edit(ledger, lambda row: {"metrics": {"loss": 1}, "run_id": "a"})
+    with pytest.raises(ValueError, match="its rows have no method, dataset, simulated, protocol, shots, seed, top1;"):
+        ledger_rows(ledger, "ablation")
+
+
+def test_a_damaged_last_line_costs_its_own_row_only(ledger):
+    ledger.write_text(ledger.read_text()[:-30])
+    with pytest.warns(UserWarning, match="line 50 is left out"):
+        rows = ledger_rows(ledger, "ablation")
+    assert len(rows) == 49
+    assert len(families(shown_effects(rows, "full", ledger))) == 6
+
+
+@pytest.mark.parametrize("experiment", ["another", ""])
+def test_an_experiment_without_rows_is_told(ledger, experiment):
+    with pytest.raises(ValueError, match=f"has no rows of the experiment '{experiment}'"):
+        ledger_rows(ledger, experiment)
+
+
+def test_rows_without_accuracy_are_told(ledger):
+    edit(ledger, lambda row: row | {"metrics": {}} if row["seed"] == 4 else row)
+    with pytest.warns(UserWarning, match="10 rows have no top-1 accuracy"):
+        assert len(ledger_rows(ledger, "ablation")) == 40
+
+
+@pytest.mark.parametrize("loss", ["missing", "damaged", "unnamed"])
+def test_a_run_whose_predictions_are_lost_keeps_its_accuracy(ledger, loss):
+    path = ledger.parent / "predictions" / "n-mnist-5-no_event-text-1.npz"
+    if loss == "missing":
+        path.unlink()
+    elif loss == "damaged":
+        path.write_bytes(path.read_bytes()[:100])
+    else:
+        edit(ledger, lambda row: row | {"predictions": None} if row["run_id"] == path.stem else row)
+    rows = ledger_rows(ledger, "ablation")
+    with pytest.warns(UserWarning, match="1 of 50 runs are in no gain.* n-mnist-5-no_event-text-1: ") as told:
+        found = shown_effects(rows, "full", ledger)
+    assert sum(one.category is UserWarning for one in told) == 1
+    one = found[(found.label == "no event-text") & (found.data == "n-mnist (real)")].iloc[0]
+    assert (one.n, one.repeats) == (5, 4)
+    assert found.label.tolist()[:5] == list(ACCURACY)
+
+
+def test_all_predictions_lost_leaves_accuracies_and_no_family(ledger):
+    for path in (ledger.parent / "predictions").iterdir():
+        path.unlink()
+    rows = ledger_rows(ledger, "ablation")
+    with pytest.warns(UserWarning, match="50 of 50 runs"):
+        found = shown_effects(rows, "full", ledger)
+    assert found["mean"].notna().all() and found.gain.isna().all() and families(found) == {}
+
+
+def test_a_whole_ledger_gives_no_warning(ledger):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows = ledger_rows(ledger, "ablation")
+        assert len(with_predictions(rows, ledger)) == 50
+        assert isinstance(shown_effects(rows, "full", ledger), pd.DataFrame)
