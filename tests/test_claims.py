@@ -27,7 +27,8 @@ TRUE = {  # a world in which every claim holds
     "with image-text": 0.60,
     "handcrafted text": 0.75,
     "learnable text": 0.90,
-    "no content": 0.75,
+    "no text additions": 0.75,
+    "HTCA alone": 0.75,
     "no additions": 0.75,
 }
 UNTRAINED = {"full": 0.2, "handcrafted text": 0.2, "learnable text": 0.05}
@@ -63,9 +64,9 @@ def test_every_claim_is_found_true_where_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("name", "trained", "untrained"),
     [
-        ("carries", {"no additions": 0.3, "full": 0.75}, {"full": 0.25}),
+        ("carries", {"HTCA alone": 0.3, "full": 0.75}, {"full": 0.25}),
         ("matters", {"no event-text": 0.74, "no event-image": 0.45}, {}),
-        ("little", {"handcrafted text": 0.5}, {}),
+        ("little", {"no text additions": 0.5}, {}),
         ("little", {"no additions": 0.95}, {}),
         ("image-text fine-tuning", {"with image-text": 0.9}, {}),
         ("Learnable", {"learnable text": 0.5}, {}),
@@ -148,10 +149,13 @@ def test_intervals_for_all_at_once_are_wider_than_those_of_the_last_step(tmp_pat
     assert smallest.low_all == pytest.approx(smallest.low_holm)  # Holm's first step is Bonferroni's
 
 
-def test_a_comparison_that_two_claims_share_counts_once(tmp_path):
+def test_a_comparison_that_two_claims_share_counts_once(tmp_path, monkeypatch):
+    again = claims.Claim("Said again", "a test", (claims.Comparison("with image-text", "full", "above"),))
+    monkeypatch.setattr(claims, "CLAIMS", (*CLAIMS, again))
     rows, ledger = a_ledger(tmp_path)
     found = claim_effects(rows, ledger)
-    assert (found.comparison == "full against no additions").sum() == 2
+    assert (found.comparison == "with image-text against full").sum() == 2
+    assert verdicts(rows, found).set_index("claim").verdict["Said again"] == "not supported"
     caption = claims_table(verdicts(rows, found), found).caption
     assert "corrected for all 8 comparisons" in caption
 
