@@ -305,8 +305,6 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     counts = Counter(one.status for one in outcomes)
     lines = [f"{len(outcomes)} cells: {counts['done']} done, {counts['there']} there before, {counts['failed']} failed"]
     if older := other_sources(outcomes):
-        lines.append(
-            f"{len(older)} rows that were there are by other sources of this version (--fresh does them again)"
-        )
+        lines.append(f"by other sources of this version: {len(older)} of those there (--fresh does them again)")
     lines += [f"failed: {one.cell} ({one.cell.run_id})\n  {one.error}" for one in outcomes if one.status == "failed"]
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster
 
 CELL_BYTES = 2 * 2**30  # of memory that a cell may need: a kernel with PyTorch and a small data set
 LOG = logging.WARNING
+DASHBOARD = "127.0.0.1:8787"
 CONNECT = 10  # seconds to wait for the answer of a scheduler
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 JOB = {"cpus": "4", "gpus": "0", "memory": "8GB", "walltime": "04:00:00"}  # of one worker, unless options say else
@@ -86,6 +87,15 @@ def open_workers(
         yield Workers(client, {"GPU": 1} if int((job or {}).get("gpus", 0)) else _gpu(client))
 
 
+@contextmanager
+def _any_port() -> Iterator[None]:
+    """Take another port for the dashboard without a word where Dask's own is taken; it is shown anyway."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Port 8787 is already in use")
+        yield
+
+
+@_any_port()
 def local_cluster(workers: int | None, gpus: int) -> SpecCluster:
     """Start workers on this machine, each a process with its share of the cores, and of the GPUs if there are any."""
     count = workers or default_workers(gpus)
@@ -96,16 +106,14 @@ def local_cluster(workers: int | None, gpus: int) -> SpecCluster:
         options = {"nthreads": 1, "env": share | own, "resources": {"GPU": 1} if gpus else {}, "memory_limit": 0}
         return {"cls": Nanny, "options": {"host": "127.0.0.1", "silence_logs": LOG, **options}}
 
-    addresses = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:8787"}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Port 8787 is already in use")  # another is taken, and shown
-        return SpecCluster(
-            workers={place: worker(place) for place in range(count)},
-            scheduler={"cls": Scheduler, "options": addresses},
-            silence_logs=LOG,
-        )
+    return SpecCluster(
+        workers={place: worker(place) for place in range(count)},
+        scheduler={"cls": Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": DASHBOARD}},
+        silence_logs=LOG,
+    )
 
 
+@_any_port()
 def slurm_cluster(job: Mapping[str, str]) -> SLURMCluster:
     """Make a cluster whose workers are SLURM jobs; none is submitted yet. `job_script()` of it shows what would be.
 

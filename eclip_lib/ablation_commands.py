@@ -89,13 +89,15 @@ def _grid(names: tuple[str, ...], grid_file: Path | None, seeds: int, given: dic
     if not names and grid_file is None:
         raise click.UsageError(f"give --preset ({', '.join(grids.PRESETS)}) or --grid FILE")
     changes, own = grids.read_grid(grid_file) if grid_file else ({}, {})
-    base = grids.ablation_base(given["dataset"], _findable(given["root"]), given["backbone"], given["pretrained"])
+    root = _findable(given["root"], elsewhere=bool(given["scheduler"] or given["cluster"]))
+    base = grids.ablation_base(given["dataset"], root, given["backbone"], given["pretrained"])
     return grids.make_grid(grids.change_base(base, changes), grids.preset_variants(names) | own, range(seeds))
 
 
-def _findable(root: str | None) -> str | None:
-    """Return a folder as notebooks, which run elsewhere, find it: relative to the project where it is there."""
-    return root if root is None or (ROOT / root).exists() else str(Path(root).expanduser().resolve())
+def _findable(root: str | None, elsewhere: bool) -> str | None:
+    """Return a folder so that workers find it; those that start elsewhere need the whole path."""
+    here = root is None or not elsewhere or (ROOT / root).exists()
+    return root if here else str(Path(root).expanduser().resolve())
 
 
 def _plan(grid: object, cells: list, todo: list, workers: int | None, job: dict | None) -> str:

@@ -186,7 +186,8 @@ def read_grid(path: Path | str) -> tuple[dict[str, Any], Variants]:
     if not isinstance(content, dict) or set(content) - {"base", "variants"} or not content.get("variants"):
         raise ValueError(f"{path}: expected a table 'variants' and, if need be, 'base', and no other")
     base, variants = content.get("base", {}), content["variants"]
-    if not all(isinstance(table, dict) for table in (base, variants, *dict(variants).values())):
+    tables = [base, variants, *(variants.values() if isinstance(variants, dict) else ())]
+    if not all(isinstance(table, dict) for table in tables):
         raise ValueError(f'{path}: a variant is a table of fields and values, such as "loss.event_text" = 0.0')
     return base, variants
 
