@@ -7,14 +7,18 @@ import difflib
 import logging
 import os
 import shutil
+import signal
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import psutil
-from dask_jobqueue import SLURMCluster
 from distributed import Client, Nanny, Scheduler, SpecCluster
+
+if TYPE_CHECKING:
+    from dask_jobqueue import SLURMCluster
 
 CELL_BYTES = 2 * 2**30  # of memory that a cell may need: a kernel with PyTorch and a small data set
 LOG = logging.WARNING
@@ -114,7 +118,7 @@ def local_cluster(workers: int | None, gpus: int) -> SpecCluster:
 
 
 @_any_port()
-def slurm_cluster(job: Mapping[str, str]) -> SLURMCluster:
+def slurm_cluster(job: Mapping[str, str]) -> "SLURMCluster":
     """Make a cluster whose workers are SLURM jobs; none is submitted yet. `job_script()` of it shows what would be.
 
     Args:
@@ -124,6 +128,10 @@ def slurm_cluster(job: Mapping[str, str]) -> SLURMCluster:
     Raises:
         ValueError: an option is unknown or not a number where it should be.
     """
+    interrupt = signal.getsignal(signal.SIGINT)
+    from dask_jobqueue import SLURMCluster  # not above: it makes an interrupt end the program without a word
+
+    signal.signal(signal.SIGINT, interrupt)
     known = (*JOB, *JOB_TEXTS)
     for name in job:
         if name not in known:

@@ -239,8 +239,10 @@ def test_a_slurm_job_has_its_cores_its_gpu_and_one_cell_at_a_time():
         "walltime": "01:00:00",
         "account": "events",
     }
+    interrupt = signal.getsignal(signal.SIGINT)
     with slurm_cluster(options) as cluster:
         script = cluster.job_script()
+    assert signal.getsignal(signal.SIGINT) is interrupt, "dask_jobqueue sets its own"
     for line in ("-p short", "-A events", "--cpus-per-task=6", "--mem=12G", "-t 01:00:00", "--gres=gpu:1"):
         assert f"#SBATCH {line}\n" in script
     assert "export OMP_NUM_THREADS=6\n" in script
