@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
+import pandas as pd
 from distributed import Future, wait
 from tqdm.auto import tqdm
 
@@ -120,6 +121,25 @@ def other_sources(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return those whose row was there and was made by other sources of this version of the package."""
     now = code_hash()
     return [one for one in outcomes if one.status == "there" and one.row["provenance"].get("code") != now]
+
+
+def plan_table(grid: Grid, cells: Sequence[Cell], todo: Sequence[Cell]) -> pd.DataFrame:
+    """Return a row for each variant: its name, what it changes, its cells, and how many of them are there already.
+
+    Args:
+        grid: of the cells.
+        cells: all of them.
+        todo: those still to do.
+    """
+    left, base = Counter(cell.run.variant for cell in todo), grid.runs[0]
+    runs = {run.variant: run for run in reversed(grid.runs)}  # of each the one with the first seed, as the base's is
+    counts = Counter(cell.run.variant for cell in cells)
+    lines = []
+    for name, cell_count in counts.items():
+        changes = differences(runs[name], replace(base, variant=name))
+        told = ", ".join(f"{field} = {value!r}" for field, value in changes.items()) or "nothing"
+        lines.append({"variant": name, "changes": told, "cells": cell_count, "there": cell_count - left[name]})
+    return pd.DataFrame(lines)
 
 
 def cell_seconds(cells: Sequence[Cell]) -> tuple[float, str]:

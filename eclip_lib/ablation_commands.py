@@ -102,26 +102,14 @@ def _findable(root: str | None, elsewhere: bool) -> str | None:
 
 def _plan(grid: object, cells: list, todo: list, workers: int | None, job: dict | None) -> str:
     """Show variants with their changes, what is there already, and how long the rest takes."""
-    import pandas as pd
-
-    from eclip_lib import ablation, ablation_grid
+    from eclip_lib import ablation
     from eclip_lib.ablation_cluster import count_gpus, default_workers, slurm_cluster
     from eclip_lib.results import markdown
 
-    left = {cell.run_id for cell in todo}
-    base = next(iter(grid.runs))
-    lines: dict[str, dict] = {}
-    for cell, run in zip(cells, grid.runs, strict=True):
-        changes = ablation_grid.differences(run, ablation_grid.repeat(base, run.train.seed))
-        changes.pop("variant", None)
-        told = ", ".join(f"{name} = {value!r}" for name, value in changes.items()) or "nothing"
-        line = lines.setdefault(run.variant, {"variant": run.variant, "changes": told, "cells": 0, "there": 0})
-        line["cells"] += 1
-        line["there"] += cell.run_id not in left
     count = workers or default_workers(count_gpus())
     seconds, source = ablation.cell_seconds(cells)
     minutes = seconds * len(todo) / min(count, max(1, len(todo))) / 60
-    text = [markdown(pd.DataFrame(lines.values()))]
+    text = [markdown(ablation.plan_table(grid, cells, todo))]
     text += [f"left out: {name!r} is the same as {other!r}" for name, other in grid.left_out.items()]
     text.append(f"{len(todo)} of {len(cells)} cells to do, about {minutes:.0f} min with {count} workers")
     text.append(f"({seconds:.0f} s a cell: {source})")
