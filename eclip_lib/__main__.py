@@ -12,6 +12,7 @@ from eclip_lib import __version__
 from eclip_lib.ablation_commands import ablate_command
 from eclip_lib.data_commands import data
 from eclip_lib.eval_commands import classify_command, eval_command
+from eclip_lib.report_commands import report_command
 
 INTERRUPTED = 130  # what a shell reports for a program that Ctrl-C ended
 
@@ -46,6 +47,7 @@ main.add_command(ablate_command)
 main.add_command(data)
 main.add_command(eval_command)
 main.add_command(classify_command)
+main.add_command(report_command)
 
 
 @main.command("run")

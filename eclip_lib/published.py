@@ -1,6 +1,6 @@
-"""Numbers that papers report, beside our own: never in one column with them, and never beside simulated recordings.
+"""Numbers that papers report, beside our own: always called published, and never beside simulated recordings.
 
-the tracked `reports/published_results.csv`, checked → rows with their source → a table with a column for them.
+the tracked `reports/published_results.csv`, checked → rows with their source → ours and theirs, each said to be so.
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ COLUMNS = (
     *("source", "digitized", "derived", "doubt"),
 )
 UNSEEN = "not seen"  # stands where the source that could be read does not tell
+OTHERS = 1e7  # the place of settings other than zero-shot, few-shot and fine-tune
 KEY = ["method", "variant", "paper", "table", "setting", "dataset", "backbone", "metric"]
 NEEDED = ("method", "paper", "table", "setting", "dataset", "metric", "value", "source")
 CHOICES = {"unit": ("percent", "points"), "digitized": ("yes", "no"), "derived": ("yes", "no")}
@@ -125,4 +126,4 @@ def _published(number: dict) -> dict[str, str]:
 def setting_place(name: str) -> float:
     """Return where a setting stands in a table: without training, by shots, with all recordings, others."""
     shots = name.removesuffix("-shot")
-    return {"zero-shot": 0.0, "fine-tune": 1e6}.get(name, float(shots) if shots.isdigit() else 1e7)
+    return {"zero-shot": 0.0, "fine-tune": 1e6}.get(name, float(shots) if shots.isdigit() else OTHERS)

@@ -16,8 +16,8 @@ from eclip_lib.cache import atomic_path
 from eclip_lib.figure import Picture, styled
 from eclip_lib.results import markdown
 
-LINE = 100  # characters in a line of LaTeX's footnote size; a wider table breaks the lines of its cells
-LONG = 34  # characters; columns with a longer cell share what the others leave of a line
+LINE = 82  # characters of LaTeX's footnote size in a line of its article
+LONG = 34  # characters; a longer cell breaks its lines
 GAP = 3  # characters between columns
 LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -63,7 +63,9 @@ class Table:
         return f"{self.caption}\n\n{markdown(cells.mask(self.bold, '**' + cells + '**'))}\n"
 
     def latex(self) -> str:
-        r"""Return a floating table; the document needs the packages booktabs and array.
+        r"""Return a floating table; the document needs the packages booktabs, array and graphicx.
+
+        A table too wide for a line is scaled down to it.
 
         Raises:
             ValueError: a cell has a character that pdfLaTeX does not know.
@@ -79,7 +81,11 @@ class Table:
             position="t",
             position_float="centering",
         )
-        return text.replace(r"\begin{tabular}", "\\footnotesize\n\\begin{tabular}")
+        text = text.replace(r"\begin{tabular}", "\\footnotesize\n\\begin{tabular}")
+        if self._short_width() <= LINE:
+            return text
+        scaled = text.replace(r"\begin{tabular}", "\\resizebox{\\linewidth}{!}{%\n\\begin{tabular}")
+        return scaled.replace(r"\end{tabular}", r"\end{tabular}}")
 
     def style(self) -> Styler:
         """Return the table as a notebook and a page show it; the same HTML each time."""
@@ -103,18 +109,25 @@ class Table:
         weights = self.bold.map(lambda bold: "font-weight: bold" if bold else "")
         return weights.set_axis(columns, axis=1)
 
-    def _columns(self) -> str:
-        """Return how LaTeX sets the columns: as wide as they are, or of fixed widths where a line is too narrow."""
+    def _long(self) -> dict[str, int]:
+        """Return the columns whose lines LaTeX breaks, and the length of their longest cell."""
         longest = {name: max(map(len, self.cells[name]), default=0) for name in self.cells}
-        if sum(max(len(name), longest[name]) + GAP for name in self.cells) <= LINE:
-            return "l" * len(longest)
-        words = {name: 1 + min(3 * LONG, max(longest[name], *map(len, name.split()))) for name in longest}
-        long = [name for name in words if words[name] > LONG]
-        left = LINE - sum(words[name] + GAP for name in words if name not in long)
-        every = sum(words[name] for name in long)
-        widths = [max(left, LONG) * words[name] / every if name in long else words[name] for name in words]
-        shares = [width / sum(widths) * (1 - GAP / LINE * (len(widths) - 1)) for width in widths]
-        return "".join(rf">{{\raggedright\arraybackslash}}p{{{share:.3f}\linewidth}}" for share in shares)
+        return {name: length for name, length in longest.items() if length > LONG}
+
+    def _short_width(self) -> int:
+        """Return how many characters the other columns take of a line."""
+        short = [name for name in self.cells if name not in self._long()]
+        return sum(max([len(name), *map(len, self.cells[name])]) + GAP for name in short)
+
+    def _columns(self) -> str:
+        """Return how LaTeX sets the columns: as wide as they are, long ones in what the others leave of a line."""
+        lengths = {name: min(length, 3 * LONG) for name, length in self._long().items()}
+        left = max(LONG, LINE - self._short_width() - GAP * len(lengths)) / LINE
+        shares = {name: left * length / sum(lengths.values()) for name, length in lengths.items()}
+        wrapped = {
+            name: rf">{{\raggedright\arraybackslash}}p{{{share:.3f}\linewidth}}" for name, share in shares.items()
+        }
+        return "".join(wrapped.get(name, "l") for name in self.cells)
 
 
 def latex_text(text: str) -> str:

@@ -15,6 +15,7 @@ from eclip_lib.results import METHOD_NAMES, as_table
 
 MARKERS = "osD^vPX*"  # one more than colors, so that both together do not repeat
 MOST = 20  # points; larger gains are drawn in the last color of the heat map
+TALLEST = 7.6  # inches of a heat map's cells
 DODGE = 0.06  # between the lines at one tick, of the distance between ticks
 
 
@@ -101,7 +102,7 @@ def gain_dots(table: pd.DataFrame, reference: str, title: str = "Gain of each va
     table = _with_gain(table)
     panels = list(table.groupby(["data", "setting"], sort=False))
     sizes = [len(part) + 0.8 for _, part in panels]
-    figure = Picture(figsize=(6.8, 0.24 * sum(sizes) + 0.5 * len(panels) + 0.9), layout="constrained")
+    figure = Picture(figsize=(6.8, 0.21 * sum(sizes) + 0.5 * len(panels) + 0.9), layout="constrained")
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=sizes)[:, 0]
     for axis, ((data, setting), part) in zip(axes, panels, strict=True):
         _gains(axis, part.reset_index(drop=True))
@@ -129,17 +130,19 @@ def gain_map(table: pd.DataFrame, reference: str, title: str = "The grid of vari
     labels, places = list(dict.fromkeys(table.label)), list(dict.fromkeys(table.place))
     gains = 100 * table.pivot(index="label", columns="place", values="gain").loc[labels, places].to_numpy()
     marks = table.pivot(index="label", columns="place", values="mark").loc[labels, places].fillna(False).to_numpy(bool)
-    figure = Picture(figsize=(3.2 + 1.3 * len(places), 0.26 * len(labels) + 2.0), layout="constrained")
-    axis, bar = figure.subplots(1, 2, width_ratios=(12, 1))
+    height = min(0.26, TALLEST / len(labels))
+    figure = Picture(figsize=(3.2 + 1.3 * len(places), height * len(labels) + 2.0), layout="constrained")
+    axis, bar = figure.subplots(1, 2, width_ratios=(22, 1))
+    size = min(9, 46 * height)
     limit = min(MOST, np.nanmax(np.abs(gains)))
     drawn = axis.imshow(np.ma.masked_invalid(gains), cmap="PuOr", vmin=-limit, vmax=limit, aspect="auto")
     for row, column in np.argwhere(~np.isnan(gains)):
         dark = abs(gains[row, column]) > 0.6 * limit
         text = f"{gains[row, column]:+.1f}" + (" *" if marks[row, column] else "")
-        axis.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
+        axis.text(column, row, text, ha="center", va="center", color="white" if dark else "black", fontsize=size)
     axis.set_xticks(range(len(places)), places)
     axis.set_xlabel("*: corrected interval excludes zero")
-    axis.set_yticks(range(len(labels)), map(label_name, labels))
+    axis.set_yticks(range(len(labels)), map(label_name, labels), fontsize=size)
     axis.spines[:].set_visible(False)
     extend = "both" if np.nanmax(np.abs(gains)) > limit else "neither"
     figure.colorbar(drawn, cax=bar, extend=extend, label=f"gain over {label_name(reference)}\ntop-1 (points)")

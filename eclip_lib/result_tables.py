@@ -11,7 +11,7 @@ import pandas as pd
 from eclip_lib.ablation_grid import FULL, PRESETS
 from eclip_lib.comparisons import accuracy_grid, effects, holm, label_name, lead_grid
 from eclip_lib.predictions import read_predictions
-from eclip_lib.published import DATASETS, beside_published, setting_place
+from eclip_lib.published import DATASETS, OTHERS, beside_published, setting_place
 from eclip_lib.result_files import Table
 from eclip_lib.results import percent, read_results
 
@@ -30,8 +30,9 @@ NEEDED = ("run_id", "method", "dataset", "simulated", "protocol", "shots", "seed
 ADDED = {"fold": None, "variant": None, "recipe": None, "losses": None, "smoke": False, "experiment": ""}
 INTERVALS = (
     "Gains and their 95 % intervals are paired by seed and fold and resample these and the test recordings together. "
-    "*: after Holm's correction for the {n} gains of the table, the interval excludes zero. Detectable: the smallest "
-    "effect that this design finds with a chance of 80 % after the correction. Best mean in bold."
+    "*: after Holm's correction for the {n} gains of the table, p is below 0.05 and the interval excludes zero. "
+    "Detectable: the smallest effect that this design finds with a chance of 80 % after the correction. Best mean in "
+    "bold."
 )
 
 
@@ -39,13 +40,15 @@ def ledger_rows(ledger: Path | str, experiment: str) -> pd.DataFrame:
     """Return the rows of one experiment of a ledger that can be compared; smoke runs are none.
 
     Of a run done twice, the later row counts. Columns that an older version did not write are filled in; of that and
-    of rows without an accuracy, a warning tells.
+    of rows without an accuracy, a warning tells. There may be no such row.
 
     Raises:
         FileNotFoundError: there is no ledger.
-        ValueError: the ledger has no such rows, or lacks a column that no default can stand for.
+        ValueError: the ledger lacks a column that no default can stand for.
     """
     rows = read_results(ledger)
+    if rows.empty:
+        return rows.assign(top1=pd.Series(dtype=float))
     if missing := [name for name in NEEDED if name not in rows]:
         raise ValueError(
             f"{ledger}: its rows have no {', '.join(missing)}; they are of another version, or of another program"
@@ -55,8 +58,6 @@ def ledger_rows(ledger: Path | str, experiment: str) -> pd.DataFrame:
         rows = rows.assign(**{name: ADDED[name] for name in absent})
     rows = rows[(rows.experiment == experiment) & ~rows.smoke.fillna(False).astype(bool)]
     rows = rows.drop_duplicates("run_id", keep="last")
-    if rows.empty:
-        raise ValueError(f"{ledger} has no rows of the experiment {experiment!r} (smoke runs do not count)")
     if empty := int(rows.top1.isna().sum()):
         warnings.warn(f"{ledger}: {empty} rows have no top-1 accuracy and are left out", stacklevel=2)
     return rows.dropna(subset=["top1"])
@@ -175,25 +176,27 @@ def method_tables(found: pd.DataFrame, name: str, title: str, reference: str) ->
 
 
 def published_table(rows: pd.DataFrame, numbers: pd.DataFrame, dataset: str) -> Table:
-    """Return our accuracies on a data set of real recordings and the published ones, in columns of their own.
+    """Return our accuracies on a data set of real recordings, and the published ones below them, a row a method.
 
-    A row a setting; published columns name paper, version and backbone. Numbers of a paper's own ablations, and what
-    speaks against a number, are in the CSV file only.
+    Published rows say so, and name paper, version and backbone. Settings that we have not, numbers of a paper's own
+    ablations, and what speaks against a number, are in the CSV file only.
 
     Raises:
         ValueError: see `published.beside_published`.
     """
     lines = beside_published(rows, numbers, dataset)
-    shown = lines[lines.variant == ""]
+    shown = lines[(lines.variant == "") & lines.setting.map(setting_place).lt(OTHERS)]
     marks = shown.digitized.map({"yes": DAGGER, "no": ""}) + shown.derived.map({"yes": DOUBLE_DAGGER, "no": ""})
-    columns = [f"{o}: {m} ({b})" for o, m, b in zip(shown.origin, shown.method, shown.backbone, strict=True)]
-    shown = shown.assign(cell=shown.cell + marks, column=columns)
-    grid = shown.pivot_table(index="setting", columns="column", values="cell", aggfunc=" / ".join, fill_value="-")
-    cells = grid.loc[sorted(grid.index, key=setting_place), list(dict.fromkeys(columns))].reset_index()
+    shown = shown.assign(cell=shown.cell + marks)
+    names = ["origin", "method", "backbone"]
+    grid = shown.pivot_table(
+        index=names, columns="setting", values="cell", aggfunc=" / ".join, fill_value="-", sort=False
+    )
+    cells = grid[sorted(grid.columns, key=setting_place)].reset_index().rename_axis(columns=None)
     sources = "; ".join(dict.fromkeys(shown[shown.origin == "published"].source))
     caption = (
         f"{DATASETS[dataset]}, real recordings, top-1 in percent: ours, and numbers as published. They are no contest: "
         "backbones, their pre-training, splits and numbers of test recordings differ. "
         f"{DAGGER}: read off a plot. {DOUBLE_DAGGER}: computed from two published numbers. Published in: {sources}."
     )
-    return Table(f"published-{dataset}", caption, cells.rename_axis(columns=None), cells.map(lambda _: False), lines)
+    return Table(f"published-{dataset}", caption, cells, cells.map(lambda _: False), lines)

@@ -53,12 +53,15 @@ LEVELS = [
         "live_figure",
     }
     | {"inside_plots", "result_plots", "ablation_cluster"},
-    {"ablation", "ablation_commands", "data_commands", "eval_commands", "explorer", "run_views", "shortcut"},
+    {"ablation", "ablation_commands", "data_commands", "eval_commands", "explorer", "run_views", "shortcut"}
+    | {"report", "report_commands", "result_sections"},
     {"widgets", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 SIBLINGS = {  # importer, imported: files of one row of the design
     ("ablation_commands", "ablation"),
+    ("report_commands", "report"),
+    ("report", "result_sections"),
     ("prompts", "text_encoder"),
     ("presets", "paper_presets"),
     ("ecm", "windows"),

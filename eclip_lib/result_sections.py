@@ -1,0 +1,148 @@
+"""A results section: its text, tables and figures, made of a ledger and of the published numbers.
+
+ledger → sections → a notebook's display, or files for a paper.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown, display
+
+from eclip_lib.ablation_grid import EXPERIMENT, FULL, PRESETS
+from eclip_lib.claims import claim_effects, claim_list, claims_table, verdicts
+from eclip_lib.comparisons import label
+from eclip_lib.figure import Picture
+from eclip_lib.published import DATASETS, published_numbers
+from eclip_lib.result_files import Table, write_figure, write_table
+from eclip_lib.result_plots import few_shot_curves, gain_dots, gain_map
+from eclip_lib.result_tables import (
+    ORDER,
+    TITLES,
+    families,
+    gain_table,
+    ledger_rows,
+    method_tables,
+    published_table,
+    shown_effects,
+    with_predictions,
+)
+
+REAL = "n-mnist"  # the experiment that compares methods on real recordings
+WORKBENCH = "e-clip workbench"
+
+
+@dataclass(frozen=True)
+class Section:
+    """Part of a results section; figures by the name of their files."""
+
+    title: str
+    text: str
+    tables: Sequence[Table] = ()
+    figures: dict[str, Picture] = field(default_factory=dict)
+
+
+def result_sections(ledger: Path | str, presets: Sequence[str] = ORDER) -> list[Section]:
+    """Return claims, ablations, methods on real recordings and published numbers, in this order.
+
+    What the ledger has no rows for is a section that says so; the rest is shown.
+
+    Args:
+        ledger: a file of rows, the files of predictions beside it.
+        presets: of the ablation grid, those whose tables are made; claims do not depend on it.
+
+    Raises:
+        FileNotFoundError: there is no ledger.
+        ValueError: the ledger is of another program, or two runs that should be a pair tested other recordings.
+    """
+    ablation, real = (ledger_rows(ledger, experiment) for experiment in (EXPERIMENT, REAL))
+    if ablation.empty:
+        text = f"The ledger has no rows of the experiment {EXPERIMENT!r} yet; `eclip ablate` writes them."
+        sections = [Section("The claims", f"{text}\n\n{claim_list()}"), Section("Ablations", text)]
+    else:
+        sections = [_claims(ablation, ledger), *_ablations(ablation, ledger, presets)]
+    return [*sections, _methods(real, ledger), _published(real)]
+
+
+def _claims(rows: pd.DataFrame, ledger: Path | str) -> Section:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the ablations tell the same
+        rows = with_predictions(rows, ledger)
+    found = claim_effects(rows, ledger)
+    text = (
+        "What the paper and a reading note of it claim, and the comparison that tests each claim. A claim is "
+        "*supported* where the corrected interval of each of its differences lies wholly where the claim predicts, "
+        "*not supported* where one lies wholly elsewhere, *undecided* otherwise.\n\n" + claim_list()
+    )
+    return Section("The claims", text, [claims_table(verdicts(rows, found), found)])
+
+
+def _ablations(rows: pd.DataFrame, ledger: Path | str, presets: Sequence[str]) -> Iterator[Section]:
+    """Yield a section for the grid as a whole, and one for each preset that has gains."""
+    wanted = {FULL} | {name for preset in presets for name in PRESETS[preset]}
+    others = {name for preset in ORDER for name in PRESETS[preset]} - wanted
+    rows = rows[[label(row) not in others for _, row in rows.iterrows()]]
+    parts = families(shown_effects(rows, FULL, ledger))
+    if not parts:
+        yield Section("Ablations", f"No seed or fold of {FULL!r} has readable predictions beside those of a variant.")
+        return
+    grid = pd.concat(parts.values()).drop_duplicates(["data", "setting", "label"])
+    text = (
+        f"Each variant changes the full model ({FULL!r}) in one respect. Simulated and real recordings are never in "
+        "one table; the map has a column for each, its stars are those of the tables."
+    )
+    yield Section("Ablations", text, figures={"grid": gain_map(grid, FULL, "The grid: each variant and what it gains")})
+    for preset in (*presets, "own"):
+        own = {name: part for name, part in parts.items() if name.split("-")[0] == preset}
+        if own:
+            tables = [gain_table(part, name) for name, part in own.items()]
+            figure = gain_dots(pd.concat(own.values()), FULL, f"{TITLES[preset]}: gain of each variant")
+            yield Section(f"Ablations: {TITLES[preset].lower()}", "", tables, {preset: figure})
+
+
+def _methods(rows: pd.DataFrame, ledger: Path | str) -> Section:
+    title = "Methods on real recordings"
+    if rows.empty:
+        return Section(title, f"The ledger has no rows of the experiment {REAL!r} yet.")
+    found = shown_effects(rows.sort_values("shots", kind="stable"), WORKBENCH, ledger)
+    tables = method_tables(found, "methods-n-mnist", "N-MNIST, real recordings", WORKBENCH)
+    text = (
+        "Every method of a repeat sees the same recordings and is tested on the same fold; what each may choose is "
+        "chosen on validation recordings."
+    )
+    return Section(title, text, tables, {"few-shot-n-mnist": few_shot_curves(rows)})
+
+
+def _published(rows: pd.DataFrame) -> Section:
+    text = (
+        "What papers report on the same data sets, with paper, version and backbone. Only real recordings of ours "
+        "stand beside it. `reports/published_results.csv` has every number with its source, and what speaks against it."
+    )
+    numbers = published_numbers()
+    return Section("Published numbers", text, [published_table(rows, numbers, dataset) for dataset in DATASETS])
+
+
+def by_title(sections: Sequence[Section]) -> dict[str, Section]:
+    """Return sections by their titles, in their order."""
+    return {section.title: section for section in sections}
+
+
+def show(*sections: Section) -> None:
+    """Show sections in a notebook, under smaller headings where there are several."""
+    for section in sections:
+        display(Markdown((f"### {section.title}\n\n" if len(sections) > 1 else "") + section.text))
+        for item in (*(table.style() for table in section.tables), *section.figures.values()):
+            display(item)
+
+
+def write_sections(sections: Sequence[Section], folder: Path) -> list[Path]:
+    """Write all tables to `folder/tables` and all figures to `folder/figures`. Returns their paths."""
+    paths = []
+    for section in sections:
+        for table in section.tables:
+            paths += write_table(table, folder / "tables")
+        for name, figure in section.figures.items():
+            paths += write_figure(figure, folder / "figures" / name)
+    return paths
