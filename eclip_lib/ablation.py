@@ -157,7 +157,7 @@ def cell_seconds(cells: Sequence[Cell]) -> tuple[float, str]:
     from eclip_lib.splits import split_dataset
 
     split = split_dataset(load_dataset(run.data), run.data, run.train.seed)
-    seen = run.train.epochs * len(split.train) + len(split.test) / 3
+    seen = run.train.epochs * (len(split.train) + len(split.val) / 3) + len(split.test) / 3
     return seen / RATE + OVERHEAD, f"{RATE} recordings/s, the embedded CLIP's speed on one thread"
 
 
