@@ -28,6 +28,16 @@ DAGGER, DOUBLE_DAGGER = "\N{DAGGER}", "\N{DOUBLE DAGGER}"
 PLACE = ["data", "setting"]
 NEEDED = ("run_id", "method", "dataset", "simulated", "protocol", "shots", "seed", "top1")
 ADDED = {"fold": None, "variant": None, "recipe": None, "losses": None, "smoke": False, "experiment": ""}
+SAME = [
+    "dataset",
+    "protocol",
+    "shots",
+    "method",
+    "recipe",
+    "variant",
+    "seed",
+    "fold",
+]  # what a table tells runs apart by
 INTERVALS = (
     "Gains and their 95 % intervals are paired by seed and fold and resample these and the test recordings together. "
     "*: after Holm's correction for the {n} gains of the table, p is below 0.05 and the interval excludes zero. "
@@ -39,8 +49,9 @@ INTERVALS = (
 def ledger_rows(ledger: Path | str, experiment: str) -> pd.DataFrame:
     """Return the rows of one experiment of a ledger that can be compared; smoke runs are none.
 
-    Of a run done twice, the later row counts. Columns that an older version did not write are filled in; of that and
-    of rows without an accuracy, a warning tells. There may be no such row.
+    Of a run done twice, the later row counts; so it does where two runs differ in nothing that a table tells (in their
+    epochs or backbone, say). Columns that an older version did not write are filled in. A warning tells of these, and
+    of rows without an accuracy. There may be no such row.
 
     Raises:
         FileNotFoundError: there is no ledger.
@@ -60,7 +71,15 @@ def ledger_rows(ledger: Path | str, experiment: str) -> pd.DataFrame:
     rows = rows.drop_duplicates("run_id", keep="last")
     if empty := int(rows.top1.isna().sum()):
         warnings.warn(f"{ledger}: {empty} rows have no top-1 accuracy and are left out", stacklevel=2)
-    return rows.dropna(subset=["top1"])
+    rows = rows.dropna(subset=["top1"])
+    if (again := rows.duplicated(SAME, keep="last")).any():
+        first = rows[again].iloc[0]
+        warnings.warn(
+            f"{ledger}: {again.sum()} rows are left out for later ones of the same variant, setting and seed by other "
+            f"settings, the first: {first.run_id}; a ledger of its own for each keeps them apart",
+            stacklevel=2,
+        )
+    return rows[~again]
 
 
 def with_predictions(rows: pd.DataFrame, ledger: Path | str) -> pd.DataFrame:

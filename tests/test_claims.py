@@ -35,6 +35,11 @@ UNTRAINED = {"full": 0.2, "handcrafted text": 0.2, "learnable text": 0.05}
 NAMES = ["carries", "matters", "little", "image-text fine-tuning", "Learnable", "Equal"]
 
 
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    monkeypatch.setattr("eclip_lib.comparisons.DRAWS", 2000)
+
+
 def a_ledger(folder, trained=TRUE, untrained=UNTRAINED, dataset="n-mnist", seeds=range(5)):
     """Write a ledger of an ablation with five shots, and of its zero-shot runs; return its rows and its path."""
     rows = [made_row(name, seed, dataset) for name in trained for seed in seeds]

@@ -20,7 +20,8 @@ MOST = 3_000_000  # bytes of the page
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def ledger(tmp_path, monkeypatch):
+    monkeypatch.setattr("eclip_lib.comparisons.DRAWS", 1000)
     rows = [made_row(name, seed, data) for data in ("n-mnist", "icons25") for name in ACCURACY for seed in range(3)]
     return write_ledger(tmp_path / "ledger", rows, ACCURACY)
 

@@ -118,6 +118,16 @@ def test_smoke_rows_other_experiments_and_a_run_done_before_do_not_count(ledger)
     assert len(rows) == 50 and rows[rows.run_id == first["run_id"]].top1.tolist() == [0.1]
 
 
+def test_runs_that_differ_in_what_no_table_tells_are_not_mixed(ledger):
+    first = json.loads(ledger.read_text().splitlines()[0])
+    other = first | {"run_id": "more-epochs", "metrics": {"top1": 0.1}}
+    ledger.write_text(ledger.read_text() + json.dumps(other) + "\n")
+    with pytest.warns(UserWarning, match=f"1 rows are left out for later ones .*, the first: {first['run_id']};"):
+        rows = ledger_rows(ledger, "ablation")
+    assert len(rows) == 50 and "more-epochs" in set(rows.run_id)
+
+
+@pytest.mark.filterwarnings("ignore:.* rows are left out for later ones")
 def test_rows_of_an_older_version_are_shown_and_what_they_lack_is_told(ledger):
     edit(ledger, lambda row: {k: v for k, v in row.items() if k not in ("variant", "losses", "smoke", "fold")})
     with pytest.warns(
