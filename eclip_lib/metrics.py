@@ -4,6 +4,8 @@ Accuracies and recalls are fractions in [0, 1].
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import count
 
 import numpy as np
 import pandas as pd
@@ -211,19 +213,28 @@ def bootstrap_draws(
     both = [np.concatenate([np.asarray(part, float) for part in method]) for method in (ours, theirs)]
     np.add.at(difference, (row, column), both[0] - both[1])
     np.add.at(present, (row, column), 1.0)
-    return difference.sum() / present.sum(), _resampled_means(difference, present, draws, np.random.default_rng(seed))
+    return difference.sum() / present.sum(), _resampled_means(difference, present, draws, seed)
 
 
-def _resampled_means(values: np.ndarray, present: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+def _resampled_means(values: np.ndarray, present: np.ndarray, draws: int, seed: int) -> np.ndarray:
     """Return the means of (R, N) values under random weights of rows and columns."""
     repeats, recordings = values.shape
+    block = min(draws, max(1, BLOCK // recordings))
     means = np.zeros(0)
-    while len(means) < draws:
-        block = min(draws, max(1, BLOCK // recordings))
-        rows = rng.multinomial(max(1, repeats - 1), np.full(repeats, 1 / repeats), size=block)
-        taken = rng.integers(0, recordings, (block, recordings)) + recordings * np.arange(block)[:, None]
-        columns = np.bincount(taken.ravel(), minlength=block * recordings).reshape(block, recordings).astype(float)
+    for number in count():
+        rows, columns = _draw_weights(repeats, recordings, block, seed, number)
         weights, sums = ((rows * (columns @ matrix.T)).sum(1) for matrix in (present, values))
         kept = weights > 0  # a draw of a few recordings may take none of the folds it took
         means = np.concatenate([means, sums[kept] / weights[kept]])
-    return means[:draws]
+        if len(means) >= draws:
+            return means[:draws]
+
+
+@lru_cache(maxsize=16)  # a table compares many methods on the same recordings
+def _draw_weights(repeats: int, recordings: int, draws: int, seed: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return block `number` of random weights: (draws, R) of rows and (draws, N) of columns."""
+    rng = np.random.default_rng([seed, number])
+    rows = rng.multinomial(max(1, repeats - 1), np.full(repeats, 1 / repeats), size=draws)
+    taken = rng.integers(0, recordings, (draws, recordings)) + recordings * np.arange(draws)[:, None]
+    columns = np.bincount(taken.ravel(), minlength=draws * recordings).reshape(draws, recordings)
+    return rows, columns.astype(np.float32)
