@@ -254,7 +254,7 @@ def test_a_slurm_job_has_its_cores_its_gpu_and_one_cell_at_a_time():
 
 @pytest.mark.parametrize(
     ("options", "told"),
-    [({"queu": "x"}, "perhaps queue"), ({"cpus": "0"}, "cpus = '0'"), ({"gpus": "a"}, "gpus = 'a'")],
+    [({"queues": "x"}, "perhaps queue"), ({"cpus": "0"}, "cpus = '0'"), ({"gpus": "a"}, "gpus = 'a'")],
 )
 def test_an_option_that_no_job_has_is_refused(options, told):
     with pytest.raises(ValueError, match=told):

@@ -117,8 +117,8 @@ def test_a_variant_that_cannot_be_is_refused_by_its_name(changes, told):
 
 
 def test_an_unknown_preset_is_refused_with_what_is_near():
-    with pytest.raises(ValueError, match=r"no preset 'promts'; perhaps prompts"):
-        preset_variants(["promts"])
+    with pytest.raises(ValueError, match=r"no preset 'prompt'; perhaps prompts"):
+        preset_variants(["prompt"])
 
 
 @pytest.mark.parametrize("seeds", [[], [1, 1], [-1]])
