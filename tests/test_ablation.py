@@ -53,7 +53,7 @@ def rows(folder: Path) -> list[str]:
     return sorted(read_results(folder / "results.jsonl").run_id)
 
 
-def wait_for(condition, seconds: float = 60):
+def wait_for(condition, seconds: float = 240):
     """Return what a condition gives once that is true, and fail if it is not in time."""
     end = time.monotonic() + seconds
     while not (found := condition()):
@@ -81,7 +81,7 @@ def test_a_killed_worker_costs_its_own_cell_a_second_start_and_nothing_else(tmp_
     assert [one.status for one in outcomes] == ["done"] * 4
     assert rows(tmp_path) == ["cell-0", "cell-1", "cell-2", "cell-3"]
     assert [name for name, *_ in starts(tmp_path)] == ["cell-0", "cell-1", "cell-1", "cell-2", "cell-3"]
-    wait_for(lambda: not any(alive(kernel) for _, kernel, _ in starts(tmp_path)), 10)
+    wait_for(lambda: not any(alive(kernel) for _, kernel, _ in starts(tmp_path)), 60)
     assert list((tmp_path / "claims").iterdir()) == []
 
 
@@ -123,10 +123,10 @@ def test_a_killed_batch_leaves_nothing_behind_and_goes_on_where_it_was(tmp_path)
     wait_for(lambda: len(starts(tmp_path)) == 2)
     first.kill()
     first.communicate()
-    wait_for(lambda: not any(alive(process) for start in starts(tmp_path) for process in start[1:]), 15)
+    wait_for(lambda: not any(alive(process) for start in starts(tmp_path) for process in start[1:]), 60)
     before = rows(tmp_path)
     assert "cell-0" in before and len(before) < 3
-    told = json.loads(program(tmp_path, 3, 1).communicate(timeout=120)[0])
+    told = json.loads(program(tmp_path, 3, 1).communicate(timeout=240)[0])
     assert told == ["there" if f"cell-{seed}" in before else "done" for seed in range(3)]
     assert rows(tmp_path) == ["cell-0", "cell-1", "cell-2"]
     assert sum(name == "cell-0" for name, *_ in starts(tmp_path)) == 1
