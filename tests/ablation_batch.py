@@ -20,13 +20,13 @@ from eclip_lib.config import Run
 PARAMETERS = """run_id: str = ""
 ledger: str = ""
 marks: str = ""  # folder in which each start leaves a file, named by cell, kernel and worker
-mode: str = "quick"  # "quick", "slow" (half a minute, but only the first time), "fails" or "full disk\""""
+mode: str = "quick"  # "quick", "slow" (five minutes, but only the first time), "fails" or "full disk\""""
 STUB = """import json, os, resource, time
 from pathlib import Path
 from eclip_lib import __version__
 Path(marks).mkdir(exist_ok=True)
 Path(marks, f"{run_id} {os.getpid()} {os.getppid()}").touch()
-time.sleep(30 if mode == "slow" and len(list(Path(marks).glob(f"{run_id} *"))) == 1 else 0.2)
+time.sleep(300 if mode == "slow" and len(list(Path(marks).glob(f"{run_id} *"))) == 1 else 0.2)
 if mode == "fails":
     1 / 0
 row = {"run_id": run_id, "metrics": {}, "provenance": {"versions": {"eclip": __version__}}}
