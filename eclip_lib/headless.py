@@ -15,8 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from time import perf_counter
 from typing import Any
+from uuid import uuid4
 
 import nbformat
 import papermill
@@ -27,6 +29,7 @@ from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
+from traitlets import default
 
 from eclip_lib.cache import atomic_path
 from eclip_lib.config import ROOT, RUNS, STARTED_IN
@@ -224,7 +227,19 @@ def _digest(path: Path, given: Mapping[str, Any]) -> str:
 
 
 class _ThisPython(AsyncKernelManager):
-    """Starts kernels with the Python of this process, whatever kernels are registered on the machine."""
+    """Starts kernels with the Python of this process, whatever kernels are registered on the machine.
+
+    They listen on files instead of TCP ports: of two kernels that start at the same time, both may find the same port
+    free, and one dies.
+    """
+
+    @default("transport")
+    def _transport_of_files(self) -> str:
+        return "ipc"
+
+    @default("ip")
+    def _stem_of_files(self) -> str:
+        return str(Path(gettempdir()) / f"eclip-{uuid4().hex[:12]}")
 
     @property
     def kernel_spec(self) -> KernelSpec:

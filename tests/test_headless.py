@@ -167,6 +167,15 @@ def test_a_path_may_be_relative_to_where_the_command_was_given(tmp_path, runs, m
         os.environ.pop(STARTED_IN, None)
 
 
+def test_kernels_that_start_together_share_no_socket_and_leave_none(tmp_path, runs, monkeypatch):
+    monkeypatch.setattr(headless, "gettempdir", lambda: str(tmp_path))
+    code = "import json, ipykernel\nprint(json.load(open(ipykernel.get_connection_file()))['ip'])"
+    notebook = write_notebook(tmp_path / "n.ipynb", code, tags=("result-table",))
+    first, second = (run_notebook(notebook, verbose=False).table for _ in range(2))
+    assert first != second and Path(first).parent == Path(second).parent == tmp_path
+    assert list(tmp_path.glob("eclip-*")) == []
+
+
 def test_the_name_of_a_run_follows_its_parameters_and_not_how_they_were_given(tmp_path, runs):
     notebook = write_notebook(tmp_path / "n.ipynb", "1")
     plain, spelled, other = ({}, {"epochs": 3}, {"epochs": 4})
