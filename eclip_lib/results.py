@@ -165,15 +165,16 @@ def read_results(path: Path | str = LEDGER) -> pd.DataFrame:
 
 
 def read_published(experiment: str = "published") -> pd.DataFrame:
-    """Read one batch of the tracked ledger, ordered by data set, shots and method.
+    """Read one batch of the tracked ledger, ordered by data set, shots, method and recipe.
 
-    "published" compares the methods; "initializations" the recipes `workbench` and `paper` from untrained on.
+    "published" compares the methods; "initializations" the recipes `workbench` and `paper` from untrained on;
+    "n-mnist" both on real recordings, from one of each digit to all; "ablation" the variants of a grid.
     """
     order = {name: place for place, name in enumerate(reversed(METHOD_NAMES))}  # others come last
     rows = read_results(PUBLISHED)
     rows = rows[rows.experiment == experiment]
     return rows.sort_values(
-        ["dataset", "shots", "method", "seed"], key=lambda c: c.map(order) if c.name == "method" else c
+        ["dataset", "shots", "method", "recipe", "seed"], key=lambda c: c.map(order) if c.name == "method" else c
     )
 
 

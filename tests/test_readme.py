@@ -1,7 +1,8 @@
 import re
 
+from eclip_lib.comparisons import accuracy_grid, effects, lead_grid
 from eclip_lib.config import ROOT
-from eclip_lib.results import markdown, paired_gains, read_published, recipe_gains, result_table
+from eclip_lib.results import PUBLISHED, markdown, paired_gains, read_published, recipe_gains, result_table
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -18,6 +19,12 @@ def test_its_tables_are_those_of_the_tracked_ledger():
     published = read_published()
     for table in (result_table(published), paired_gains(published), recipe_gains(read_published("initializations"))):
         assert markdown(table) in README
+
+
+def test_its_tables_of_real_recordings_are_those_of_the_tracked_ledger():
+    found = effects(read_published("n-mnist"), "e-clip workbench", PUBLISHED)
+    for table in (accuracy_grid(found), lead_grid(found)):
+        assert markdown(table.drop(columns="data")) in README
 
 
 def test_links_lead_somewhere():
