@@ -15,10 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import gettempdir
 from time import perf_counter
 from typing import Any
-from uuid import uuid4
 
 import nbformat
 import papermill
@@ -29,7 +27,6 @@ from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
-from traitlets import default
 
 from eclip_lib.cache import atomic_path
 from eclip_lib.config import ROOT, RUNS, STARTED_IN
@@ -38,6 +35,8 @@ from eclip_lib.parameters import Parameter, declared_parameters
 PARAMETERS_TAG = "parameters"
 TABLE_TAG = "result-table"
 KERNEL = {"name": "python3", "language": "python", "display_name": "Python 3"}
+STARTS = 3  # tries: of two kernels that start at the same time, both may find the same port free, and one dies
+NEVER_STARTED = "Kernel died before replying"  # how jupyter_client says so
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 # Everything that nbconvert's page loads from elsewhere: require.js, MathJax, Mermaid and the widget manager.
@@ -227,19 +226,7 @@ def _digest(path: Path, given: Mapping[str, Any]) -> str:
 
 
 class _ThisPython(AsyncKernelManager):
-    """Starts kernels with the Python of this process, whatever kernels are registered on the machine.
-
-    They listen on files instead of TCP ports: of two kernels that start at the same time, both may find the same port
-    free, and one dies.
-    """
-
-    @default("transport")
-    def _transport_of_files(self) -> str:
-        return "ipc"
-
-    @default("ip")
-    def _stem_of_files(self) -> str:
-        return str(Path(gettempdir()) / f"eclip-{uuid4().hex[:12]}")
+    """Starts kernels with the Python of this process, whatever kernels are registered on the machine."""
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -252,16 +239,22 @@ def _execute(path: Path, given: Mapping[str, Any], output: Path, verbose: bool) 
     source = load_notebook_node(str(path))
     source.metadata["kernelspec"] = KERNEL
     os.environ.setdefault(STARTED_IN, str(Path.cwd()))  # the kernel inherits it
-    papermill.execute_notebook(
-        parameterize_notebook(source, dict(given)) if given else source,
-        str(output),
-        kernel_name=KERNEL["name"],
-        kernel_manager_class=_ThisPython,
-        cwd=str(path.resolve().parent),  # as nbval and JupyterLab have it
-        progress_bar=verbose,
-        stdout_file=sys.stdout if verbose else None,
-        stderr_file=sys.stderr if verbose else None,
-    )
+    for left in reversed(range(STARTS)):
+        try:
+            papermill.execute_notebook(
+                parameterize_notebook(source, dict(given)) if given else source,
+                str(output),
+                kernel_name=KERNEL["name"],
+                kernel_manager_class=_ThisPython,
+                cwd=str(path.resolve().parent),  # as nbval and JupyterLab have it
+                progress_bar=verbose,
+                stdout_file=sys.stdout if verbose else None,
+                stderr_file=sys.stderr if verbose else None,
+            )
+            return
+        except RuntimeError as error:
+            if NEVER_STARTED not in str(error) or not left:
+                raise
 
 
 @contextmanager
@@ -296,6 +289,10 @@ def _explained(path: Path, notebook: Path) -> Iterator[None]:
         raise NotebookError(
             f"{path}: the kernel died, most often for lack of memory; the cells that ran are in {notebook}"
         ) from None
+    except RuntimeError as error:
+        if NEVER_STARTED not in str(error):
+            raise
+        raise NotebookError(f"{path}: no kernel started in {STARTS} tries; is there memory left?") from None
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{path}: stopped; the cells that ran are in {notebook}") from None
 

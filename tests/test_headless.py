@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
@@ -167,13 +168,22 @@ def test_a_path_may_be_relative_to_where_the_command_was_given(tmp_path, runs, m
         os.environ.pop(STARTED_IN, None)
 
 
-def test_kernels_that_start_together_share_no_socket_and_leave_none(tmp_path, runs, monkeypatch):
-    monkeypatch.setattr(headless, "gettempdir", lambda: str(tmp_path))
-    code = "import json, ipykernel\nprint(json.load(open(ipykernel.get_connection_file()))['ip'])"
-    notebook = write_notebook(tmp_path / "n.ipynb", code, tags=("result-table",))
-    first, second = (run_notebook(notebook, verbose=False).table for _ in range(2))
-    assert first != second and Path(first).parent == Path(second).parent == tmp_path
-    assert list(tmp_path.glob("eclip-*")) == []
+def test_a_kernel_that_dies_as_it_starts_is_started_again(tmp_path, runs, monkeypatch):
+    real, tries = papermill.execute_notebook, []
+
+    def execute(*arguments, **options):
+        tries.append(options)
+        if len(tries) % 3:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    notebook = write_notebook(tmp_path / "n.ipynb", "print(epochs)", tags=("result-table",))
+    assert run_notebook(notebook, {"epochs": 4}, verbose=False).table == "4" and len(tries) == 3
+    monkeypatch.setattr(headless, "STARTS", 2)
+    with pytest.raises(NotebookError, match=r"n.ipynb: no kernel started in 2 tries"):
+        run_notebook(notebook, verbose=False)
+    assert len(tries) == 5
 
 
 def test_the_name_of_a_run_follows_its_parameters_and_not_how_they_were_given(tmp_path, runs):
