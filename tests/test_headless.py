@@ -271,7 +271,8 @@ def test_interrupting_a_run_ends_its_kernel_and_keeps_the_notebook(tmp_path):
     code = f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
     notebook = write_notebook(tmp_path / "n.ipynb", "print('before')", code)
     program = (
-        "import pathlib, sys; from eclip_lib import headless, __main__ as cli\n"
+        "import pathlib, signal, sys; from eclip_lib import headless, __main__ as cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background job would ignore
         f"headless.RUNS = pathlib.Path({str(tmp_path / 'runs')!r}); cli.main(['run', {str(notebook)!r}])"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
