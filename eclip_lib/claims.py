@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from eclip_lib.comparisons import holm, label, paired_effect
+from eclip_lib.comparisons import holm, paired_effect
 from eclip_lib.metrics import paired_interval
 from eclip_lib.result_files import Table
-from eclip_lib.results import setting
+from eclip_lib.results import label, setting
 
 MARGIN = 0.02  # of accuracy; a smaller difference is "little": our choice, about one recording in fifty
 RANGE = 10.0  # terms of the loss are "in one range" if the largest is at most so many times the smallest: our choice

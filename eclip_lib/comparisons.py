@@ -11,27 +11,11 @@ import pandas as pd
 
 from eclip_lib.metrics import bootstrap_draws, mean_sd
 from eclip_lib.predictions import correct_pair
-from eclip_lib.results import METHOD_NAMES, as_table, percent, setting
+from eclip_lib.results import as_table, label, label_name, percent, setting
 
 DRAWS = 10_000  # the smallest p is 1 in 5,000, small enough for families of a hundred
 POWER_Z = 0.8416  # of the normal distribution, for a power of 80 %
 SETTING = ["dataset", "simulated", "protocol", "shots"]
-
-
-def label(row: pd.Series | dict) -> str:
-    """Name what a run is compared as: its variant in an ablation, else the method, of E-CLIP with its recipe."""
-    variant, recipe = row.get("variant"), row.get("recipe")
-    if isinstance(variant, str):
-        return variant
-    return row["method"] if not isinstance(recipe, str) else f"{row['method']} {recipe}"
-
-
-def label_name(label: str) -> str:
-    """Write a label as tables and figures do: "E-CLIP, workbench"."""
-    method, _, recipe = label.partition(" ")
-    if method not in METHOD_NAMES:
-        return label
-    return METHOD_NAMES[method] + (f", {recipe}" if recipe else "")
 
 
 def effects(

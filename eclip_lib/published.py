@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from eclip_lib.config import ROOT
-from eclip_lib.results import as_table, method_name, percent, setting, summarize
+from eclip_lib.results import as_table, label, label_name, percent, setting, summarize
 
 PATH = ROOT / "reports" / "published_results.csv"
 COLUMNS = (
@@ -100,7 +100,7 @@ def _ours(rows: pd.DataFrame) -> list[dict[str, str]]:
     lines = []
     for (recipe, backbone), group in rows.groupby([rows.recipe.fillna(""), "backbone"], sort=True):
         for line in summarize(group).to_dict("records"):
-            name = method_name(line["method"]) + (f", {recipe}" if recipe and line["method"] == "e-clip" else "")
+            name = label_name(label(line | {"recipe": recipe or None}))
             place = setting(line["protocol"], line["shots"])
             cell = percent(line["mean"], line["sd"], line["n"])
             under = "no CLIP" if line["method"].startswith("count-map") else backbone

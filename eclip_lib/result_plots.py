@@ -8,10 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from eclip_lib.comparisons import label, label_name
 from eclip_lib.figure import BLUE, GRAY, SERIES, Picture, styled
 from eclip_lib.metrics import mean_sd
-from eclip_lib.results import METHOD_NAMES, as_table
+from eclip_lib.results import METHOD_NAMES, as_table, label, label_name
 
 MARKERS = "osD^vPX*"  # one more than colors, so that both together do not repeat
 MOST = 20  # points; larger gains are drawn in the last color of the heat map

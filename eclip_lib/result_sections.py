@@ -13,7 +13,6 @@ from IPython.display import Markdown, display
 
 from eclip_lib.ablation_grid import EXPERIMENT, FULL, PRESETS
 from eclip_lib.claims import claim_effects, claim_list, claims_table, verdicts
-from eclip_lib.comparisons import label
 from eclip_lib.figure import Picture
 from eclip_lib.published import DATASETS, published_numbers
 from eclip_lib.result_files import Table, write_figure, write_table
@@ -29,6 +28,7 @@ from eclip_lib.result_tables import (
     shown_effects,
     with_predictions,
 )
+from eclip_lib.results import label
 
 REAL = "n-mnist"  # the experiment that compares methods on real recordings
 WORKBENCH = "e-clip workbench"

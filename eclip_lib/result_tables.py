@@ -9,11 +9,11 @@ from pathlib import Path
 import pandas as pd
 
 from eclip_lib.ablation_grid import FULL, PRESETS
-from eclip_lib.comparisons import accuracy_grid, effects, holm, label_name, lead_grid
+from eclip_lib.comparisons import accuracy_grid, effects, holm, lead_grid
 from eclip_lib.predictions import read_predictions
 from eclip_lib.published import DATASETS, OTHERS, beside_published, setting_place
 from eclip_lib.result_files import Table
-from eclip_lib.results import percent, read_results
+from eclip_lib.results import label_name, percent, read_results
 
 ORDER = ("htca", "recipes", "prompts", "temporal", "input")
 TITLES = {

@@ -209,6 +209,22 @@ def method_name(method: str) -> str:
     return METHOD_NAMES.get(method, method)
 
 
+def label(row: pd.Series | dict) -> str:
+    """Name what a run is compared as: its variant in an ablation, else the method, of E-CLIP with its recipe."""
+    variant, recipe = row.get("variant"), row.get("recipe")
+    if isinstance(variant, str):
+        return variant
+    return row["method"] if not isinstance(recipe, str) else f"{row['method']} {recipe}"
+
+
+def label_name(label: str) -> str:
+    """Write a label as tables and figures do: "E-CLIP, workbench"."""
+    method, _, recipe = label.partition(" ")
+    if method not in METHOD_NAMES:
+        return label
+    return METHOD_NAMES[method] + (f", {recipe}" if recipe else "")
+
+
 def setting(protocol: str, shots: float | None) -> str:
     """Name a protocol in a table, with its shots where it has some."""
     if pd.isna(shots):

@@ -8,13 +8,12 @@ from eclip_lib.comparisons import (
     accuracy_grid,
     effects,
     holm,
-    label,
-    label_name,
     lead_grid,
     paired_effect,
     two_sided_p,
 )
 from eclip_lib.predictions import write_predictions
+from eclip_lib.results import label, label_name
 
 
 def scores_of(predicted, classes=3):
