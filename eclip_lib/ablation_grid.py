@@ -95,6 +95,7 @@ PRESETS: dict[str, Variants] = {
             for color in ("rgb", "gray", "rgb-formula", "gray-formula", "count", "signed", "eventclip")
         },
         **{f"{number:,} events a window": {"frames.events_per_frame": number} for number in (300, 1000, 3000, 7500)},
+        "all events": {"frames.events_per_frame": None},
         **{f"{number} windows": {"frames.frames": number} for number in (1, 3, 5)},
     },
     "recipes": {
@@ -114,6 +115,11 @@ def ablation_base(
 ) -> Run:
     """Return the run that the variants change: neither saturated nor at chance, and quick; chosen on validation.
 
+    Top-1 on training-side recordings that were not trained on, the first two seeds: icons25 go from 43.8 and 43.0 %
+    untrained to 55.8 and 55.9 % (n = 826; chance 4 %). They show 300 events a window, since training gains next to
+    nothing on whole recordings, 74.3 to 76.2 %, where a variant could lose nothing. N-MNIST is at 72 % (seed 0; chance
+    10 %).
+
     Args:
         dataset: id of the data set; N-MNIST takes the tracked folds.
         root: its folder, for recordings that are not embedded.
@@ -122,6 +128,7 @@ def ablation_base(
     """
     if dataset == "icons100":
         data, changes = DataConfig(dataset, root, subset="icons25", shots=5), {"train.epochs": 6}
+        changes |= {"frames.events_per_frame": 300, "train.tower_rate": 2e-4}
     elif dataset == "n-mnist":
         data, changes = DataConfig(dataset, root, shots=5, fold=0), {"train.epochs": 15}
         changes |= {"train.shift": 2, "train.rotate": 0.0, "train.zoom": 0.0}

@@ -4,12 +4,15 @@ ledger → checked rows → effects, corrected by family → `Table`s; what is m
 """
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from eclip_lib.ablation_grid import FULL, PRESETS
+from eclip_lib.ablation_grid import EXPERIMENT, FULL, PRESETS
 from eclip_lib.comparisons import accuracy_grid, effects, holm, lead_grid
+from eclip_lib.config import Run
+from eclip_lib.overrides import override
 from eclip_lib.predictions import read_predictions
 from eclip_lib.published import DATASETS, OTHERS, beside_published, setting_place
 from eclip_lib.result_files import Table
@@ -50,8 +53,9 @@ def ledger_rows(ledger: Path | str, experiment: str) -> pd.DataFrame:
     """Return the rows of one experiment of a ledger that can be compared; smoke runs are none.
 
     Of a run done twice, the later row counts; so it does where two runs differ in nothing that a table tells (in their
-    epochs or backbone, say). Columns that an older version did not write are filled in. A warning tells of these, and
-    of rows without an accuracy. There may be no such row.
+    epochs or backbone, say). Rows of an ablation's variants that change another base than the full model's rows have
+    are left out. Columns that an older version did not write are filled in. A warning tells of all these, and of rows
+    without an accuracy. There may be no such row.
 
     Raises:
         FileNotFoundError: there is no ledger.
@@ -79,7 +83,49 @@ def ledger_rows(ledger: Path | str, experiment: str) -> pd.DataFrame:
             f"settings, the first: {first.run_id}; a ledger of its own for each keeps them apart",
             stacklevel=2,
         )
-    return rows[~again]
+    rows = rows[~again]
+    return _of_one_base(rows, ledger) if experiment == EXPERIMENT else rows
+
+
+def _of_one_base(rows: pd.DataFrame, ledger: Path | str) -> pd.DataFrame:
+    """Return the rows whose config is what their variant makes of the full model's, of the same setting and seed.
+
+    Variants of the presets are checked; what one's own change, no row tells.
+    """
+    keys = [name for name in SAME if name not in ("variant", "recipe")]
+    places = list(rows[keys].astype(object).fillna("").itertuples(index=False, name=None))
+    bases = {place: row for place, row in zip(places, rows.itertuples(), strict=True) if row.variant == FULL}
+    other = [
+        place in bases and _changes_another(row, bases[place])
+        for place, row in zip(places, rows.itertuples(), strict=True)
+    ]
+    if any(other):
+        first = rows[other].iloc[0]
+        warnings.warn(
+            f"{ledger}: {sum(other)} rows are left out since their variants change another base than the later runs "
+            f"of {FULL!r}, the first: {first.run_id} ({first.variant}); do them again with the same base, or give each "
+            "base a ledger of its own",
+            stacklevel=3,
+        )
+    return rows[[not one for one in other]]
+
+
+def _changes_another(row: object, base: object) -> bool:
+    """Tell whether a variant's row is of another base; False where it cannot be told."""
+    changes = PRESETS["all"].get(row.variant)
+    try:
+        if changes is None or not (row.config and base.config):
+            return False
+        run, full = (_elsewhere(Run.from_dict(one.config)) for one in (row, base))
+        return run != replace(override(full, changes), variant=row.variant)
+    except (AttributeError, TypeError, ValueError):  # a config of an older version, or none
+        return False
+
+
+def _elsewhere(run: Run) -> Run:
+    """Return a run without what may differ between two machines: folders, device, workers."""
+    data = replace(run.data, root=None, target_root=None, splits=None, stills=None)
+    return replace(run, data=data, train=replace(run.train, device="cpu", workers=0))
 
 
 def with_predictions(rows: pd.DataFrame, ledger: Path | str) -> pd.DataFrame:

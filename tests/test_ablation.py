@@ -325,5 +325,7 @@ def test_parameters_name_what_the_notebook_has_and_override_the_rest():
     (paper,) = make_grid(ablation_base(), {"a": {"model.recipe": "paper", "loss.recipe": "paper"}}, [3]).runs
     given = cell_parameters(paper)
     assert (given["recipe"], given["seed"], given["variant"], given["experiment"]) == ("paper", 3, "a", "ablation")
-    assert json.loads(given["overrides"]) == {"train.epochs": 6}
+    assert json.loads(given["overrides"]) == {
+        "train.epochs": 6, "train.tower_rate": 2e-4, "frames.events_per_frame": 300
+    }  # fmt: skip
     assert given["subset"] == "icons25"

@@ -40,9 +40,10 @@ def test_every_preset_makes_a_run_of_each_variant_and_seed_the_full_model_first(
 
 def test_a_field_that_has_each_of_its_values_leaves_out_the_base_alone():
     left_out = make_grid(BASE, preset_variants(["prompts", "input"]), [0]).left_out
-    assert left_out == dict.fromkeys(
-        ["hybrid text", "content of both", "4 event prompts", "4 text prompts", "color count", "3 windows"], FULL
-    )
+    same = ["hybrid text", "content of both", "4 event prompts", "4 text prompts", "color count", "3 windows"]
+    assert left_out == dict.fromkeys([*same, "300 events a window"], FULL)
+    digits = make_grid(ablation_base("n-mnist", "n-mnist"), preset_variants(["prompts", "input"]), [0]).left_out
+    assert digits == dict.fromkeys([*same, "all events"], FULL)
     longer = override(BASE, {"model.context_length": 8})
     assert "8 text prompts" in make_grid(longer, preset_variants(["prompts"]), [0]).left_out
 

@@ -2,11 +2,13 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from eclip_lib.ablation_grid import PRESETS
+from eclip_lib.ablation_grid import PRESETS, ablation_base, repeat
+from eclip_lib.overrides import override
 from eclip_lib.published import published_numbers
 from eclip_lib.result_tables import (
     ORDER,
@@ -125,6 +127,40 @@ def test_runs_that_differ_in_what_no_table_tells_are_not_mixed(ledger):
     with pytest.warns(UserWarning, match=f"1 rows are left out for later ones .*, the first: {first['run_id']};"):
         rows = ledger_rows(ledger, "ablation")
     assert len(rows) == 50 and "more-epochs" in set(rows.run_id)
+
+
+def of_base(row: dict, **base) -> dict:
+    """Give a made-up row the config that its variant makes of a base."""
+    data = {"dataset": "icons100", "subset": "icons25"} if row["simulated"] else {"dataset": "n-mnist", "root": "here"}
+    full = override(ablation_base(data["dataset"], data.get("root")), base)
+    changed = replace(override(full, PRESETS["all"].get(row["variant"], {})), variant=row["variant"])
+    return row | {"config": repeat(changed, row["seed"]).to_dict()}
+
+
+def test_variants_of_another_base_are_not_held_against_the_full_model(ledger):
+    def later_base(row: dict) -> dict:
+        again = row["variant"] in ("full", "no text-text") and row["simulated"]
+        return of_base(row, **({"train.epochs": 7} if again else {}))
+
+    edit(ledger, of_base)
+    assert len(ledger_rows(ledger, "ablation")) == 50
+    edit(ledger, later_base)
+    with pytest.warns(UserWarning, match="10 rows are left out since their variants change another base .*'full'"):
+        rows = ledger_rows(ledger, "ablation")
+    kept = rows[rows.simulated].groupby("variant").size().to_dict()
+    assert kept == {"full": 5, "no text-text": 5, "of my own": 5}  # what one's own variant changes, no row tells
+    assert len(rows[~rows.simulated]) == 25
+
+
+def test_one_base_on_two_machines_is_one_base(ledger):
+    def elsewhere(row: dict) -> dict:
+        changes = {"train.device": "cuda", "train.workers": 4, "data.root": "there"}
+        return of_base(row, **({} if row["variant"] == "full" else changes))
+
+    edit(ledger, elsewhere)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(ledger_rows(ledger, "ablation")) == 50
 
 
 @pytest.mark.filterwarnings("ignore:.* rows are left out for later ones")
