@@ -100,7 +100,7 @@ def cell_parameters(run: Run, ledger: Path = LEDGER, size: Size = "full") -> dic
     plain = presets.training_run(run.data, **model, **training)
     named = {name: getattr(run, name) for name in ("experiment", "variant")}
     changes = differences(run, replace(plain, **named))
-    own = {"size": size, "keep_weights": False, "ledger": str(Path(ledger).resolve())}
+    own = {"size": size, "keep_weights": False, "watch": False, "ledger": str(Path(ledger).resolve())}
     overrides = json.dumps(changes, sort_keys=True) if changes else None
     return run.data.to_dict() | model | training | named | own | {"overrides": overrides}
 

@@ -32,16 +32,22 @@ def learning_curves(histories: Sequence[pd.DataFrame | Sequence[dict] | dict], l
     """Draw training loss and validation accuracy by epoch, for one run or several.
 
     Args:
-        histories: of each run a table, or what makes one, with the columns epoch, loss, val_top1 (in [0, 1]).
+        histories: of each run a table, or what makes one, with the columns epoch, loss and, of runs whose validation
+            part is watched, val_top1 (in [0, 1]).
         labels: of each run its name in the legend.
     """
     figure, (loss, accuracy) = _two_panels("Learning curves", "epoch")
-    for history, label, color in zip(map(pd.DataFrame, histories), labels, _colors(len(labels)), strict=True):
-        for axis, values in ((loss, history["loss"]), (accuracy, 100 * history["val_top1"])):
+    histories = list(map(pd.DataFrame, histories))
+    for history, label, color in zip(histories, labels, _colors(len(labels)), strict=True):
+        for axis, name, scale in ((loss, "loss", 1), (accuracy, "val_top1", 100)):
+            values = scale * history.get(name, pd.Series(float("nan"), history.index))
             axis.plot(history["epoch"], values, color=color, marker="o", markersize=3, label=label)
     loss.set(title="Training loss", ylabel="loss (nats)")
     accuracy.set(title="Validation accuracy", ylabel="top-1 (%)", ylim=(0, None))
     accuracy.legend(loc="best")
+    if not any("val_top1" in history for history in histories):
+        accuracy.set(xticks=[], yticks=[])
+        accuracy.text(0.5, 0.5, "not watched", transform=accuracy.transAxes, ha="center", va="center")
     return figure
 
 

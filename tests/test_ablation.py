@@ -155,7 +155,8 @@ def test_a_cell_is_the_run_that_the_notebook_makes_of_its_parameters(tmp_path):
             exec(f"{declared}\nglobals().update(given)\n{imports}\n{making}", scope := {"given": names})
             assert scope["cfg"] == cell.run
             assert run_id(scope["cfg"]) == cell.run_id
-            assert scope["ledger"] == str(tmp_path / "l.jsonl") and scope["keep_weights"] is False
+            assert scope["ledger"] == str(tmp_path / "l.jsonl")
+            assert scope["keep_weights"] is False and scope["watch"] is False  # both save time or space, no number
 
 
 def test_a_parameter_that_the_notebook_lacks_is_refused_before_anything_runs(tmp_path):

@@ -130,6 +130,15 @@ def test_a_figure_has_a_title_and_fits_in_a_notebook(figure):
     assert_fits_in_a_notebook(figure)
 
 
+def test_learning_curves_of_runs_that_nobody_watched_say_so():
+    watched, unwatched = (
+        plots.learning_curves([history], ["a run"]) for history in (a_history(), a_history().drop(columns="val_top1"))
+    )
+    told = [[text.get_text() for text in figure.axes[1].texts] for figure in (watched, unwatched)]
+    assert told == [[], ["not watched"]]
+    assert_fits_in_a_notebook(unwatched)
+
+
 def test_a_figure_is_the_same_each_time(figure, request):
     assert_the_same_each_time(figure, request.node.callspec.params["figure"])
 

@@ -298,6 +298,16 @@ def test_an_interrupted_run_writes_nothing(tmp_path, monkeypatch):
     assert 0 <= run(cfg, ledger)["metrics"]["top1"] <= 1
 
 
+def test_watching_the_validation_part_changes_no_number():
+    cfg = presets.smoke(presets.quickstart_run())
+    cfg = replace(cfg, train=replace(cfg.train, epochs=2))
+    seen, unseen = (Experiment(cfg) for _ in range(2))
+    records, bare = list(seen.fit(watch=True)), list(unseen.fit(watch=False))
+    assert [set(one) - set(other) for one, other in zip(records, bare, strict=True)] == [{"val_top1"}] * 2
+    assert [one["loss"] for one in records] == [one["loss"] for one in bare]
+    assert seen.evaluate()["metrics"] == unseen.evaluate()["metrics"]
+
+
 def test_frames_of_another_size_are_refused():
     cfg = presets.smoke(presets.quickstart_run())
     with pytest.raises(ValueError, match="sees 48 pixels"):
