@@ -11,7 +11,7 @@ import pandas as pd
 
 from eclip_lib.metrics import bootstrap_draws, mean_sd
 from eclip_lib.predictions import correct_pair
-from eclip_lib.results import as_table, label, label_name, percent, setting
+from eclip_lib.results import as_table, compared_top1, label, label_name, percent, setting
 
 DRAWS = 10_000  # the smallest p is 1 in 5,000, small enough for families of a hundred
 POWER_Z = 0.8416  # of the normal distribution, for a power of 80 %
@@ -22,6 +22,8 @@ def effects(
     rows: pd.DataFrame | Sequence[dict], reference: str, ledger: Path | str, level: float = 0.95
 ) -> pd.DataFrame:
     """Return by how much each label's top-1 accuracy differs from that of a reference, in each setting.
+
+    Of runs by base-to-new the accuracy is that on new classes.
 
     Args:
         rows: of a ledger; of a run done twice, the later row counts.
@@ -41,7 +43,9 @@ def effects(
     """
     rows = as_table(rows)
     rows = rows.assign(
-        label=[label(row) for _, row in rows.iterrows()], repeat=list(zip(rows.seed, rows.fold.fillna(-1), strict=True))
+        top1=compared_top1(rows),
+        label=[label(row) for _, row in rows.iterrows()],
+        repeat=list(zip(rows.seed, rows.fold.fillna(-1), strict=True)),
     )
     lines = []
     for (dataset, simulated, protocol, shots), group in rows.groupby(SETTING, dropna=False, sort=False):

@@ -39,6 +39,11 @@ class Predictions:
         """Return (N,) bool: the best class is the true one."""
         return self.predicted == self.labels
 
+    @property
+    def new_class(self) -> np.ndarray:
+        """Return (N,) bool: a recording of a class that base-to-new keeps from training; the first class is a base."""
+        return np.isneginf(self.scores[:, 0])
+
 
 def write_predictions(path: Path, ids: Sequence[str], labels: np.ndarray, scores: np.ndarray) -> None:
     """Write what a run said of each test recording; the file appears whole or not at all.
@@ -108,6 +113,8 @@ def class_table(found: Predictions, class_names: Sequence[str]) -> pd.DataFrame:
 def correct_pair(ours: pd.Series, theirs: pd.Series, ledger: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what each of two runs got right, (N,) bool each in one order, and the (N,) ids.
 
+    Of runs by base-to-new the recordings of new classes count: what such a run asks is how it does on these.
+
     Args:
         ours: a row of a ledger.
         theirs: another one.
@@ -124,4 +131,5 @@ def correct_pair(ours: pd.Series, theirs: pd.Series, ledger: Path) -> tuple[np.n
             f"the runs {ours.run_id} and {theirs.run_id} were tested on other recordings ({len(mine.ids)} and "
             f"{len(other.ids)}), so they are no pair"
         )
-    return mine.correct[order], other.correct[others_order], ids
+    counts = mine.new_class[order] if ours.protocol == "base-to-new" else np.full(len(ids), True)
+    return mine.correct[order][counts], other.correct[others_order][counts], ids[counts]

@@ -16,7 +16,7 @@ from eclip_lib.overrides import override
 from eclip_lib.predictions import read_predictions
 from eclip_lib.published import DATASETS, OTHERS, beside_published, setting_place
 from eclip_lib.result_files import Table
-from eclip_lib.results import label_name, percent, read_results
+from eclip_lib.results import compared_top1, label_name, percent, read_results
 
 ORDER = ("htca", "recipes", "prompts", "temporal", "input")
 TITLES = {
@@ -29,7 +29,7 @@ TITLES = {
 }
 DAGGER, DOUBLE_DAGGER = "\N{DAGGER}", "\N{DOUBLE DAGGER}"
 PLACE = ["data", "setting"]
-NEEDED = ("run_id", "method", "dataset", "simulated", "protocol", "shots", "seed", "top1")
+NEEDED = ("run_id", "method", "dataset", "simulated", "protocol", "shots", "seed")
 ADDED = {"fold": None, "variant": None, "recipe": None, "losses": None, "smoke": False, "experiment": ""}
 SAME = [
     "dataset",
@@ -62,8 +62,9 @@ def ledger_rows(ledger: Path | str, experiment: str) -> pd.DataFrame:
         ValueError: the ledger lacks a column that no default can stand for.
     """
     rows = read_results(ledger)
+    rows = rows.assign(top1=compared_top1(rows).astype(float))
     if rows.empty:
-        return rows.assign(top1=pd.Series(dtype=float))
+        return rows
     if missing := [name for name in NEEDED if name not in rows]:
         raise ValueError(
             f"{ledger}: its rows have no {', '.join(missing)}; they are of another version, or of another program"
@@ -203,7 +204,8 @@ def gain_table(corrected: pd.DataFrame, name: str, reference: str = FULL) -> Tab
     bold = cells.map(lambda _: False)
     bold.loc[(corrected["mean"] == corrected["mean"].max()).to_numpy(), ["variant", "top-1 %"]] = True
     place = f"{corrected.data.iloc[0]}, {corrected.setting.iloc[0]}"
-    caption = f"{TITLES[name.split('-')[0]]}: {place}. {INTERVALS.format(n=len(gains))}"
+    told = "Accuracies are those on new classes. " if "base-to-new" in place else ""
+    caption = f"{TITLES[name.split('-')[0]]}: {place}. {told}{INTERVALS.format(n=len(gains))}"
     return Table(name, caption, cells, bold, corrected.drop(columns="draws"))
 
 

@@ -184,6 +184,12 @@ def as_table(rows: pd.DataFrame | Sequence[dict]) -> pd.DataFrame:
     return table.drop_duplicates("run_id", keep="last")
 
 
+def compared_top1(rows: pd.DataFrame) -> pd.Series:
+    """Return the accuracy that runs are compared by: top-1, of runs by base-to-new on the new classes; else nan."""
+    missing = pd.Series(float("nan"), rows.index)
+    return rows.get("top1", missing).fillna(rows.get("new_top1", missing))
+
+
 def summarize(rows: pd.DataFrame | Sequence[dict], metric: str = "top1") -> pd.DataFrame:
     """Return mean, sd and n over seeds and folds of each method and protocol."""
     rows = as_table(rows)

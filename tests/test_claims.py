@@ -18,7 +18,7 @@ from eclip_lib.claims import (
     verdicts,
 )
 from eclip_lib.result_tables import ledger_rows
-from tests.made_ledgers import made_row, write_ledger
+from tests.made_ledgers import TESTED, halved_row, made_row, write_ledger
 
 TRUE = {  # a world in which every claim holds
     "full": 0.75,
@@ -31,7 +31,8 @@ TRUE = {  # a world in which every claim holds
     "HTCA alone": 0.75,
     "no additions": 0.75,
 }
-UNTRAINED = {"full": 0.2, "handcrafted text": 0.2, "learnable text": 0.05}
+UNTRAINED = {"full": 0.2}
+NEW = {"handcrafted text": 0.6, "learnable text": 0.3}  # on classes that were not trained on
 NAMES = ["carries", "matters", "little", "image-text fine-tuning", "Learnable", "Equal"]
 
 
@@ -40,14 +41,15 @@ def few_draws(monkeypatch):
     monkeypatch.setattr("eclip_lib.comparisons.DRAWS", 2000)
 
 
-def a_ledger(folder, trained=TRUE, untrained=UNTRAINED, dataset="n-mnist", seeds=range(5)):
-    """Write a ledger of an ablation with five shots, and of its zero-shot runs; return its rows and its path."""
-    rows = [made_row(name, seed, dataset) for name in trained for seed in seeds]
-    zero = [made_row(name, seed, dataset, None) for name in untrained for seed in seeds]
-    ledger = write_ledger(folder, rows, trained)
-    text = ledger.read_text()
-    write_ledger(folder, zero, untrained)
-    ledger.write_text(text + ledger.read_text())
+def a_ledger(folder, trained=TRUE, untrained=UNTRAINED, new=NEW, dataset="n-mnist", seeds=range(5)):
+    """Write a ledger of an ablation with five shots, zero-shot and by base-to-new; return its rows and its path."""
+    text = ""
+    for accuracy, make, shots in ((trained, made_row, 5), (untrained, made_row, None), (new, halved_row, 5)):
+        ledger = write_ledger(
+            folder, [make(name, seed, dataset, shots) for name in accuracy for seed in seeds], accuracy
+        )
+        text += ledger.read_text()
+    ledger.write_text(text)
     return ledger_rows(ledger, "ablation"), ledger
 
 
@@ -67,25 +69,26 @@ def test_every_claim_is_found_true_where_it_is(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "trained", "untrained"),
+    ("name", "trained", "untrained", "new"),
     [
-        ("carries", {"HTCA alone": 0.3, "full": 0.75}, {"full": 0.25}),
-        ("matters", {"no event-text": 0.74, "no event-image": 0.45}, {}),
-        ("little", {"no text additions": 0.5}, {}),
-        ("little", {"no additions": 0.95}, {}),
-        ("little", {"no text additions": 0.5, "no additions": 0.73}, {}),  # the other comparison is undecided
-        ("image-text fine-tuning", {"with image-text": 0.9}, {}),
-        ("Learnable", {"learnable text": 0.5}, {}),
-        ("Learnable", {}, {"learnable text": 0.5}),
+        ("carries", {"HTCA alone": 0.3, "full": 0.75}, {"full": 0.25}, {}),
+        ("matters", {"no event-text": 0.74, "no event-image": 0.45}, {}, {}),
+        ("little", {"no text additions": 0.5}, {}, {}),
+        ("little", {"no additions": 0.95}, {}, {}),
+        ("little", {"no text additions": 0.5, "no additions": 0.73}, {}, {}),  # the other comparison is undecided
+        ("image-text fine-tuning", {"with image-text": 0.9}, {}, {}),
+        ("Learnable", {"learnable text": 0.5}, {}, {}),
+        ("Learnable", {}, {}, {"learnable text": 0.9}),
     ],
 )
-def test_the_opposite_of_a_claim_is_not_supported(tmp_path, name, trained, untrained):
-    rows, ledger = a_ledger(tmp_path, TRUE | trained, UNTRAINED | untrained)
+def test_the_opposite_of_a_claim_is_not_supported(tmp_path, name, trained, untrained, new):
+    rows, ledger = a_ledger(tmp_path, TRUE | trained, UNTRAINED | untrained, NEW | new)
     assert judged(rows, ledger)[name] == "not supported"
 
 
 def test_no_difference_decides_nothing_but_that_it_is_little(tmp_path):
-    same = judged(*a_ledger(tmp_path, dict.fromkeys(TRUE, 0.75), dict.fromkeys(UNTRAINED, 0.2)))
+    even = dict.fromkeys(TRUE, 0.75), dict.fromkeys(UNTRAINED, 0.2), dict.fromkeys(NEW, 0.6)
+    same = judged(*a_ledger(tmp_path, *even))
     assert same == dict.fromkeys(NAMES, "undecided") | {
         "carries": "supported",
         "little": "supported",
@@ -95,18 +98,31 @@ def test_no_difference_decides_nothing_but_that_it_is_little(tmp_path):
 
 def test_missing_runs_leave_a_claim_untested_and_say_which(tmp_path):
     some = {name: TRUE[name] for name in ("full", "no event-text", "no event-image")}
-    rows, ledger = a_ledger(tmp_path, some, {})
+    rows, ledger = a_ledger(tmp_path, some, {}, {"learnable text": 0.3})
     table = verdicts(rows, claim_effects(rows, ledger)).set_index("claim")
     untested = table[table.verdict == "not tested"]
     assert len(untested) == 4
     assert untested.evidence["Any image-text fine-tuning hurts"] == "no runs to pair: with image-text against full"
+    learnable = table.evidence["Learnable prompts cost zero-shot and help few-shot"]
+    assert "learnable text, new classes against handcrafted text, new classes" in learnable
     assert table.verdict["The event-text loss matters more than event-image"] == "supported"
 
 
 def test_a_ledger_without_any_pair_gives_no_verdict(tmp_path):
-    rows, ledger = a_ledger(tmp_path, {"no event-text": 0.5}, {})
+    rows, ledger = a_ledger(tmp_path, {"no event-text": 0.5}, {}, {})
     table = verdicts(rows, claim_effects(rows, ledger))
     assert set(table.verdict) == {"not tested"} and len(table) == len(CLAIMS)
+
+
+def test_new_classes_are_those_of_runs_with_as_many_shots_and_are_no_setting_of_their_own(tmp_path):
+    rows, ledger = a_ledger(tmp_path)
+    other = rows.assign(shots=rows.shots.where(rows.protocol != "base-to-new", 16))
+    found = claim_effects(other, ledger)
+    pair = found[found.comparison.str.contains("new classes")]
+    assert set(found.setting) == {"5-shot"} and pair.gain.isna().all()
+    assert verdicts(other, found).set_index("claim").verdict[CLAIMS[4].text] == "not tested"
+    pair = claim_effects(rows, ledger).query("comparison.str.contains('new classes')")
+    assert pair.gain.item() == pytest.approx(-0.3, abs=0.1) and pair.recordings.item() < 5 * TESTED
 
 
 def row(predicted, gain=0.0, low=0.0, high=0.0, mark=False, comparison="a against b"):

@@ -1,9 +1,10 @@
 """Files of predictions, and tables by class."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from eclip_lib.predictions import class_table, read_predictions, write_predictions
+from eclip_lib.predictions import class_table, correct_pair, read_predictions, write_predictions
 
 
 def scores_of(predicted, classes=3):
@@ -48,3 +49,20 @@ def test_classes_by_hand(tmp_path):
     ]
     with pytest.raises(ValueError, match="scores of 3 classes, but 1 class names"):
         class_table(read_predictions(tmp_path / "a.npz"), ["cat"])
+
+
+def test_of_two_runs_by_base_to_new_the_recordings_of_new_classes_count(tmp_path):
+    labels, ruled_out = np.array([0, 1, 2, 3]), -np.inf
+    scores = np.array(
+        [[1, 0, *[ruled_out] * 2], [1, 0, *[ruled_out] * 2], [*[ruled_out] * 2, 1, 0], [*[ruled_out] * 2, 1, 0]]
+    )
+    for name, swapped in (("a", scores), ("b", scores[:, [1, 0, 3, 2]])):
+        write_predictions(tmp_path / f"{name}.npz", list("wxyz"), labels, swapped)
+    for protocol, expected in (
+        ("base-to-new", ([True, False], [False, True], ["y", "z"])),
+        ("few-shot", ([True, False, True, False], [False, True, False, True], list("wxyz"))),
+    ):
+        ours, theirs = (
+            pd.Series({"run_id": name, "predictions": f"{name}.npz", "protocol": protocol}) for name in "ab"
+        )
+        assert [part.tolist() for part in correct_pair(ours, theirs, tmp_path / "results.jsonl")] == list(expected)

@@ -4,6 +4,7 @@ import json
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -21,7 +22,7 @@ from eclip_lib.result_tables import (
     shown_effects,
     with_predictions,
 )
-from tests.made_ledgers import made_row, write_ledger
+from tests.made_ledgers import TESTED, halved_row, made_row, write_ledger
 
 ACCURACY = {"full": 0.75, "no event-text": 0.45, "no text-text": 0.76, "paper": 0.7, "of my own": 0.6}
 
@@ -129,6 +130,21 @@ def test_runs_that_differ_in_what_no_table_tells_are_not_mixed(ledger):
     assert len(rows) == 50 and "more-epochs" in set(rows.run_id)
 
 
+def test_runs_by_base_to_new_are_compared_on_the_new_classes(tmp_path):
+    accuracy = {"full": 0.8, "no event-text": 0.4}
+    ledger = write_ledger(tmp_path, [halved_row(name, seed) for name in accuracy for seed in range(5)], accuracy)
+    found = shown_effects(ledger_rows(ledger, "ablation"), "full", ledger)
+    rows = [json.loads(line)["metrics"] for line in ledger.read_text().splitlines()]
+    assert found["mean"].tolist() == pytest.approx(
+        [np.mean([one["new_top1"] for one in part]) for part in (rows[:5], rows[5:])]
+    )
+    assert found.gain[1] == pytest.approx(-0.4, abs=0.1) and found.recordings[1] < 5 * TESTED
+    assert found.gain[1] == pytest.approx(found["mean"][1] - found["mean"][0], abs=0.02)
+    ((name, part),) = families(found).items()
+    assert name == "htca-n-mnist-base-to-new-5-shot"
+    assert "Accuracies are those on new classes." in gain_table(part, name).caption
+
+
 def of_base(row: dict, **base) -> dict:
     """Give a made-up row the config that its variant makes of a base."""
     data = {"dataset": "icons100", "subset": "icons25"} if row["simulated"] else {"dataset": "n-mnist", "root": "here"}
@@ -175,7 +191,7 @@ def test_rows_of_an_older_version_are_shown_and_what_they_lack_is_told(ledger):
 
 def test_rows_of_something_else_are_told(ledger):
     edit(ledger, lambda row: {"metrics": {"loss": 1}, "run_id": "a"})
-    with pytest.raises(ValueError, match="its rows have no method, dataset, simulated, protocol, shots, seed, top1;"):
+    with pytest.raises(ValueError, match="its rows have no method, dataset, simulated, protocol, shots, seed;"):
         ledger_rows(ledger, "ablation")
 
 
