@@ -28,7 +28,7 @@ from eclip_lib.result_tables import (
     shown_effects,
     with_predictions,
 )
-from eclip_lib.results import label
+from eclip_lib.results import label, setting
 
 REAL = "n-mnist"  # the experiment that compares methods on real recordings
 WORKBENCH = "e-clip workbench"
@@ -91,7 +91,7 @@ def _ablations(rows: pd.DataFrame, ledger: Path | str, presets: Sequence[str]) -
     grid = pd.concat(parts.values()).drop_duplicates(["data", "setting", "label"])
     text = (
         f"Each variant changes the full model ({FULL!r}) in one respect. Simulated and real recordings are never in "
-        "one table; the map has a column for each, its stars are those of the tables."
+        "one table; the map has a column for each, its stars are those of the tables.\n\n" + _bases(rows)
     )
     yield Section("Ablations", text, figures={"grid": gain_map(grid, FULL, "The grid: each variant and what it gains")})
     for preset in (*presets, "own"):
@@ -100,6 +100,29 @@ def _ablations(rows: pd.DataFrame, ledger: Path | str, presets: Sequence[str]) -
             tables = [gain_table(part, name) for name, part in own.items()]
             figure = gain_dots(pd.concat(own.values()), FULL, f"{TITLES[preset]}: gain of each variant")
             yield Section(f"Ablations: {TITLES[preset].lower()}", "", tables, {preset: figure})
+
+
+def _bases(rows: pd.DataFrame) -> str:
+    """Return what the full model of each data set and setting is, as a Markdown list; only rows with a config tell."""
+    full = rows[(rows.variant == FULL) & rows.config.map(bool)]
+    lines = [
+        f"- {row.dataset}, {setting(row.protocol, row.shots)}: {row.backbone}, recipe `{row.recipe}`, "
+        + _windows(**row.config["frames"])
+        + ("" if row.protocol == "zero-shot" else _training(**row.config["train"]))
+        for row in full.drop_duplicates(["dataset", "protocol", "shots"], keep="last").itertuples()
+    ]
+    return "\n".join(["The full model:", "", *lines]) if lines else ""
+
+
+def _windows(frames: int, events_per_frame: int | None, window_us: int | None, **_: object) -> str:
+    number = f"{frames} window" + ("s" if frames > 1 else "")
+    if window_us:
+        return f"{number} of {window_us:,} \N{MICRO SIGN}s"
+    return f"{number} of {events_per_frame:,} events" if events_per_frame else f"{number} with all events"
+
+
+def _training(epochs: int, batch_size: int, tower_rate: float, **_: object) -> str:
+    return f", {epochs} epochs of batches of {batch_size}, rate {tower_rate:g}"
 
 
 def _methods(rows: pd.DataFrame, ledger: Path | str) -> Section:
