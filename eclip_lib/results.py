@@ -29,6 +29,7 @@ COLUMNS = (  # of a row; a table has the metrics besides
     *("backbone", "preset", "variant", "smoke", "metrics", "losses", "split_hash", "predictions"),
     *("config", "provenance"),
 )
+ACCURACIES = ("top1", "top5", "base_top1", "new_top1", "harmonic_mean")  # the last three of base-to-new
 METHOD_NAMES = {
     "e-clip": "E-CLIP",
     "clip-zero-shot": "CLIP on frames, zero-shot",
@@ -254,10 +255,13 @@ def markdown(table: pd.DataFrame) -> str:
     return table.to_markdown(index=False, disable_numparse=True)
 
 
-def result_table(rows: pd.DataFrame | Sequence[dict], metrics: tuple[str, ...] = ("top1", "top5")) -> pd.DataFrame:
-    """Return the table a reader sees: method, setting, and each metric in percent as mean ± sd over seeds or folds."""
-    table = None
-    for metric in metrics:
+def result_table(rows: pd.DataFrame | Sequence[dict], metrics: Sequence[str] = ACCURACIES) -> pd.DataFrame:
+    """Return the table a reader sees: method, setting, and each metric in percent as mean ± sd over seeds or folds.
+
+    Metrics that none of the rows has are left out.
+    """
+    rows, table = as_table(rows), None
+    for metric in [name for name in metrics if name in rows and rows[name].notna().any()]:
         summary = summarize(rows, metric)
         cells = [percent(*cell) for cell in zip(summary["mean"], summary["sd"], summary["n"], strict=True)]
         if table is None:

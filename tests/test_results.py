@@ -220,6 +220,13 @@ def test_tables_name_every_protocol_and_leave_out_what_a_run_has_not():
     assert table["method"].tolist() == ["E-CLIP", "E-CLIP", "a-method-to-come"]
 
 
+def test_a_run_by_base_to_new_alone_has_its_own_columns():
+    base = {"base_top1": 0.8, "new_top1": 0.6, "harmonic_mean": 0.6857}
+    table = result_table([row(protocol="base-to-new", shots=16) | {"metrics": base}])
+    assert table.columns[3:].tolist() == ["base top-1 %", "new top-1 %", "harmonic mean %"]
+    assert table.iloc[0, 3:].tolist() == ["80.0", "60.0", "68.6"]
+
+
 def test_gains_are_paired_by_seed_and_fold():
     """Opponents that vary with the seed as E-CLIP does: the difference has no spread."""
     rows = [
