@@ -9,6 +9,7 @@ import os
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,12 +25,13 @@ from eclip_lib.ablation_cluster import Workers
 from eclip_lib.ablation_grid import Grid, differences
 from eclip_lib.config import ROOT, Run
 from eclip_lib.headless import NotebookError, check_parameters, run_notebook
-from eclip_lib.results import LEDGER, code_hash, find_row, read_results
+from eclip_lib.results import LEDGER, code_hash, find_row, own_row, read_results
 
 NOTEBOOK = ROOT / "notebooks" / "04_train.ipynb"
 PATIENCE = 2.0  # seconds after which the workers are counted again
 OVERHEAD = 6.0  # seconds of a cell besides training and testing: a kernel, imports, figures
 RATE = 50  # recordings a second that one thread trains with the embedded CLIP and three frames; testing is thrice that
+GONE = "its task was cancelled, or the scheduler is gone; the same call goes on from the rows that are there"
 Size = Literal["smoke", "full"]
 
 
@@ -131,15 +133,19 @@ def plan_table(grid: Grid, cells: Sequence[Cell], todo: Sequence[Cell]) -> pd.Da
         cells: all of them.
         todo: those still to do.
     """
-    left, base = Counter(cell.run.variant for cell in todo), grid.runs[0]
-    runs = {run.variant: run for run in reversed(grid.runs)}  # of each the one with the first seed, as the base's is
-    counts = Counter(cell.run.variant for cell in cells)
+    base = grid.runs[0]
+    runs = {_line(run): run for run in reversed(grid.runs)}  # of each the one with the first seed, as the base's is
+    left, counts = (Counter(_line(cell.run) for cell in some) for some in (todo, cells))
     lines = []
-    for name, cell_count in counts.items():
-        changes = differences(runs[name], replace(base, variant=name))
+    for line, count in counts.items():
+        changes = differences(runs[line], replace(base, variant=runs[line].variant))
         told = ", ".join(f"{field} = {value!r}" for field, value in changes.items()) or "nothing"
-        lines.append({"variant": name, "changes": told, "cells": cell_count, "there": cell_count - left[name]})
+        lines.append({"variant": line[0], "changes": told, "cells": count, "there": count - left[line]})
     return pd.DataFrame(lines)
+
+
+def _line(run: Run) -> tuple[str | None, str]:
+    return run.variant, run.data.protocol
 
 
 def cell_seconds(cells: Sequence[Cell]) -> tuple[float, str]:
@@ -150,8 +156,8 @@ def cell_seconds(cells: Sequence[Cell]) -> tuple[float, str]:
     run, ledger = cells[0].run, cells[0].ledger
     rows = read_results(ledger).to_dict("records") if ledger.is_file() else []
     like = {"experiment": run.experiment, "smoke": run.smoke, "dataset": run.data.subset or run.data.dataset}
-    seconds = [row["provenance"]["seconds"] for row in rows if all(row.get(k) == v for k, v in like.items())]
-    if seconds:
+    told = [row["provenance"] for row in rows if all(row.get(k) == v for k, v in like.items())]
+    if seconds := [one["seconds"] for one in told if isinstance(one, dict) and "seconds" in one]:
         return sum(seconds) / len(seconds) + OVERHEAD, f"the mean of {len(seconds)} such cells in {ledger.name}"
     from eclip_lib.datasets import load_dataset  # loads PyTorch
     from eclip_lib.splits import split_dataset
@@ -184,14 +190,17 @@ def set_aside(outcomes: Sequence[Outcome]) -> None:
     The file has them before the ledger loses them. Other processes may go on adding rows.
     """
     for ledger in {one.cell.ledger for one in outcomes}:
-        gone = {json.dumps(one.row, sort_keys=True).encode() for one in outcomes if one.cell.ledger == ledger}
+        gone = {one.cell.run_id for one in outcomes if one.cell.ledger == ledger}
         with ledger.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            lines = file.read().splitlines(keepends=True)
-            with ledger.with_stem(f"{ledger.stem}-replaced").open("ab") as replaced:
-                replaced.writelines(line for line in lines if line.strip() in gone)
+            kept, replaced = [], []
+            for line in file.read().splitlines(keepends=True):
+                row = own_row(line)
+                (replaced if row and row["run_id"] in gone else kept).append(line)
+            with ledger.with_stem(f"{ledger.stem}-replaced").open("ab") as aside:
+                aside.writelines(replaced)
             file.seek(0)  # in place: a writer that waits for the lock has this very file open
-            file.writelines(line for line in lines if line.strip() not in gone)
+            file.writelines(kept)
             file.truncate()
 
 
@@ -291,6 +300,9 @@ def _finished(cells: Sequence[Cell], workers: Workers, patient: bool) -> Iterato
     """
     pending, running = deque(cells), {}
     while pending or running:
+        if workers.client.status != "running":  # the scheduler is gone, and with it what its workers do
+            yield from (Outcome(cell, "failed", error=GONE) for cell in (*running.values(), *pending))
+            return
         slots = max(1, sum(workers.client.nthreads().values()))
         while pending and len(running) < slots:
             cell = pending.popleft()
@@ -299,6 +311,8 @@ def _finished(cells: Sequence[Cell], workers: Workers, patient: bool) -> Iterato
             ended = wait(list(running), timeout=PATIENCE, return_when="FIRST_COMPLETED").done
         except TimeoutError:
             continue
+        except CancelledError:
+            ended = [future for future in running if future.cancelled()]
         for future in ended:
             if one := _outcome(running.pop(future), future):
                 yield one
@@ -313,9 +327,9 @@ def _outcome(cell: Cell, future: Future) -> Outcome | None:
     if future.status == "finished":
         result = future.result()
         return result and Outcome(cell, **result)
+    if future.cancelled():
+        return Outcome(cell, "failed", error=GONE)
     error = future.exception()
-    if error is None:
-        return Outcome(cell, "failed", error=f"the task was {future.status}")
     lines = [] if isinstance(error, NotebookError) else traceback.format_exception(error)
     return Outcome(cell, "failed", error="\n".join([f"{type(error).__name__}: {error}", *lines]))
 

@@ -9,13 +9,15 @@ import os
 import shutil
 import signal
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import psutil
-from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed import Client, Nanny, Scheduler, SpecCluster, Worker
 
 if TYPE_CHECKING:
     from dask_jobqueue import SLURMCluster
@@ -68,19 +70,21 @@ def open_workers(
 ) -> Iterator[Workers]:
     """Give the workers of a batch, and end those that were started for it.
 
-    Each runs one cell at a time. The cores of this machine are shared out among its workers, so that they do not
-    fight for them; a GPU is a resource that one cell takes.
+    Each runs as many cells at a time as it has threads, one where it is started here. The cores of a machine are shared
+    out among its workers, so that they do not fight for them; a GPU is a resource that one cell takes.
 
     Args:
         workers: how many, of this machine or of a SLURM cluster; None takes what fits.
-        scheduler: address of a running scheduler, such as "tcp://127.0.0.1:8786", whose workers see the same project.
+        scheduler: address of a running scheduler, such as "tcp://127.0.0.1:8786". Its workers see the same project and
+            were started by `dask worker ADDRESS --nthreads 1`, with a GPU `--resources GPU=1` besides.
         job: options of a SLURM job (see `slurm_cluster`), for a batch on such a cluster.
 
     Raises:
-        ValueError: no scheduler answers at the address, or there is no SLURM here.
+        ValueError: no scheduler answers at the address, it has no workers, or there is no SLURM here.
     """
     if scheduler is not None:
         with _connect(scheduler) as client:
+            _share_cores(client)
             yield Workers(client, _gpu(client))
         return
     if job is None:
@@ -89,7 +93,8 @@ def open_workers(
         raise ValueError("there is no command 'sbatch' here; start a batch on a SLURM cluster from its login node")
     else:
         cluster = slurm_cluster(job)
-        cluster.adapt(maximum_jobs=workers or 1)  # a job that reaches its walltime is followed by another
+        jobs = workers or 1
+        cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)  # a job that reaches its walltime is followed by another
     with cluster, Client(cluster) as client:
         yield Workers(client, {"GPU": 1} if int((job or {}).get("gpus", 0)) else _gpu(client))
 
@@ -163,12 +168,35 @@ def _whole(name: str, text: str, least: int) -> int:
 
 def _connect(address: str) -> Client:
     try:
-        return Client(address, timeout=CONNECT)
+        client = Client(address, timeout=CONNECT)
     except (OSError, ValueError) as error:  # nobody there in time, or no address at all
         raise ValueError(
             f"no scheduler answers at {address!r} ({type(error).__name__}); `dask scheduler` starts one and shows its "
             "address, `dask worker ADDRESS --nthreads 1` gives it a worker"
         ) from error
+    try:
+        client.wait_for_workers(1, timeout=CONNECT)
+    except TimeoutError as error:
+        client.close()
+        raise ValueError(
+            f"the scheduler at {address!r} has no worker; `dask worker {address} --nthreads 1` gives it one"
+        ) from error
+    return client
+
+
+def _share_cores(client: Client) -> None:
+    """Keep the cells of workers that were started without a limit to their share of the cores of their machine.
+
+    Workers that join later are as they were started.
+    """
+    hosts = Counter(worker["host"] for worker in client.scheduler_info(n_workers=-1)["workers"].values())
+    client.run(_keep_to_share, dict(hosts))
+
+
+def _keep_to_share(hosts: Mapping[str, int], dask_worker: Worker) -> None:
+    cells = hosts.get(urlsplit(dask_worker.address).hostname, 1) * dask_worker.state.nthreads
+    for name, value in thread_environment(max(1, cores() // cells)).items():
+        os.environ.setdefault(name, value)
 
 
 def _gpu(client: Client) -> dict[str, int]:

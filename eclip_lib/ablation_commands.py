@@ -12,7 +12,9 @@ from eclip_lib.config import ROOT, TINY, Dataset
 
 
 @click.command("ablate")
-@click.option("--preset", "names", multiple=True, help="htca, prompts, temporal, input, recipes or all; repeatable.")
+@click.option(
+    "--preset", "names", multiple=True, help="htca, recipes, prompts, temporal, input, all, claims; repeatable."
+)
 @click.option("--grid", "grid_file", type=click.Path(path_type=Path), help="Variants of one's own, in TOML or JSON.")
 @click.option("--dataset", type=click.Choice(get_args(Dataset)), default="icons100", show_default=True)
 @click.option("--root", help="Folder of the recordings, or of their shards.")
@@ -39,7 +41,7 @@ def ablate_command(
     Example: eclip ablate --preset htca --seeds 5 --workers 2
     """
     from eclip_lib import ablation
-    from eclip_lib.ablation_cluster import open_workers
+    from eclip_lib.ablation_cluster import count_gpus, default_workers, open_workers
     from eclip_lib.results import LEDGER
 
     job = _job(given)
@@ -48,14 +50,18 @@ def ablate_command(
     there, todo = ablation.split_done(cells)
     again = ablation.other_sources(there) if given["fresh"] else []
     if given["dry_run"]:
-        click.echo(_plan(grid, cells, todo + [one.cell for one in again], given["workers"], job))
+        elsewhere = job is not None or given["scheduler"] is not None
+        count = given["workers"] or (1 if elsewhere else default_workers(count_gpus()))
+        click.echo(_plan(grid, cells, todo + [one.cell for one in again], count, job))
         return
     try:
         with open_workers(given["workers"], given["scheduler"], job) as workers:
             click.echo(
                 f"dashboard: {workers.client.dashboard_link}\nnotebooks: {ROOT / 'runs' / 'notebooks'}", err=True
             )
-            ablation.set_aside(again)
+            if again:
+                ablation.prepare([one.cell for one in again])  # what is wrong with the data is told before a row moves
+                ablation.set_aside(again)
             outcomes = ablation.run_batch(cells, workers, _tell)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; rows of finished cells are kept, the same call goes on from there") from None
@@ -91,7 +97,7 @@ def _grid(names: tuple[str, ...], grid_file: Path | None, seeds: int, given: dic
     changes, own = grids.read_grid(grid_file) if grid_file else ({}, {})
     root = _findable(given["root"], elsewhere=bool(given["scheduler"] or given["cluster"]))
     base = grids.ablation_base(given["dataset"], root, given["backbone"], given["pretrained"])
-    return grids.make_grid(grids.change_base(base, changes), grids.preset_variants(names) | own, range(seeds))
+    return grids.plan_grid(grids.change_base(base, changes), names, own, range(seeds))
 
 
 def _findable(root: str | None, elsewhere: bool) -> str | None:
@@ -100,18 +106,19 @@ def _findable(root: str | None, elsewhere: bool) -> str | None:
     return root if here else str(Path(root).expanduser().resolve())
 
 
-def _plan(grid: object, cells: list, todo: list, workers: int | None, job: dict | None) -> str:
+def _plan(grid: object, cells: list, todo: list, workers: int, job: dict | None) -> str:
     """Show variants with their changes, what is there already, and how long the rest takes."""
     from eclip_lib import ablation
-    from eclip_lib.ablation_cluster import count_gpus, default_workers, slurm_cluster
+    from eclip_lib.ablation_cluster import slurm_cluster
     from eclip_lib.results import markdown
 
-    count = workers or default_workers(count_gpus())
     seconds, source = ablation.cell_seconds(cells)
-    minutes = seconds * len(todo) / min(count, max(1, len(todo))) / 60
+    minutes = seconds * len(todo) / min(workers, max(1, len(todo))) / 60
     text = [markdown(ablation.plan_table(grid, cells, todo))]
     text += [f"left out: {name!r} is the same as {other!r}" for name, other in grid.left_out.items()]
-    text.append(f"{len(todo)} of {len(cells)} cells to do, about {minutes:.0f} min with {count} workers")
+    text.append(
+        f"{len(todo)} of {len(cells)} cells to do, about {minutes:.0f} min with {workers} worker" + "s" * (workers > 1)
+    )
     text.append(f"({seconds:.0f} s a cell: {source})")
     if job is not None:
         with slurm_cluster(job) as cluster:

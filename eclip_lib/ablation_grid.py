@@ -67,6 +67,11 @@ PRESETS: dict[str, Variants] = {
         "half text-text": {"loss.text_text": 0.5},
         "double text-text": {"loss.text_text": 2.0},
     },
+    "recipes": {
+        "paper": {"model.recipe": "paper", "loss.recipe": "paper"},
+        **PAPER_STEPS,
+        **{f"paper, but {other}": _paper_without(step) for step, other in WORKBENCH_STEPS.items()},
+    },
     "prompts": {
         "handcrafted text": {"model.text_prompts": "handcrafted"},
         "learnable text": {"model.text_prompts": "learnable"},
@@ -98,13 +103,19 @@ PRESETS: dict[str, Variants] = {
         "all events": {"frames.events_per_frame": None},
         **{f"{number} windows": {"frames.frames": number} for number in (1, 3, 5)},
     },
-    "recipes": {
-        "paper": {"model.recipe": "paper", "loss.recipe": "paper"},
-        **PAPER_STEPS,
-        **{f"paper, but {other}": _paper_without(step) for step, other in WORKBENCH_STEPS.items()},
-    },
 }
-PRESETS["all"] = {name: changes for preset in list(PRESETS.values()) for name, changes in preset.items()}
+FAMILIES = tuple(PRESETS)  # each has a table of its own; in the order in which a batch does them
+ALL: Variants = {name: changes for preset in FAMILIES for name, changes in PRESETS[preset].items()}
+PRESETS["all"] = ALL
+PRESETS["claims"] = {
+    name: ALL[name]
+    for name in (
+        *("no event-image", "no event-text", "HTCA alone", "with image-text"),
+        *("no text additions", "no additions", "handcrafted text", "learnable text"),
+    )
+}
+# What claims compare besides, under other protocols: `claims.CLAIMS` says why.
+CLAIMED_ELSEWHERE = {"zero-shot": (), "base-to-new": ("handcrafted text", "learnable text")}
 
 
 # --- the base ---
@@ -224,11 +235,28 @@ def change_base(base: Run, changes: Mapping[str, Any]) -> Run:
     return override(base, _allowed("base", changes))
 
 
+def plan_grid(base: Run, presets: Sequence[str], own: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> Grid:
+    """Return the runs of presets and of variants of one's own.
+
+    The preset "claims" has runs of the protocols zero-shot and base-to-new besides, which its claims are about.
+
+    Raises:
+        ValueError: see `preset_variants` and `make_grid`.
+    """
+    grids = [make_grid(base, preset_variants(presets) | dict(own), seeds)]
+    for protocol, names in CLAIMED_ELSEWHERE.items() if "claims" in presets else ():
+        shots = None if protocol == "zero-shot" else base.data.shots
+        other = change_base(base, {"data.protocol": protocol, "data.shots": shots})
+        grids.append(make_grid(other, {name: ALL.get(name, {}) for name in (FULL, *names)}, seeds))
+    return Grid(tuple(run for grid in grids for run in grid.runs), grids[0].left_out)
+
+
 def make_grid(base: Run, variants: Mapping[str, Mapping[str, Any]], seeds: Sequence[int]) -> Grid:
     """Return the runs of variants and seeds; of variants that come to the same config, the first one's alone.
 
     Raises:
-        ValueError: a variant changes a field that does not exist or to a value out of range, or there are no seeds.
+        ValueError: a variant changes a field that does not exist or to a value out of range, or has the name of
+            another; or there are no seeds.
     """
     if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds = {list(seeds)}: at least one, none twice, none negative")
@@ -245,6 +273,9 @@ def make_grid(base: Run, variants: Mapping[str, Mapping[str, Any]], seeds: Seque
 
 
 def _variant(base: Run, name: str, changes: Mapping[str, Any]) -> Run:
+    known = {FULL: {}, **ALL}
+    if dict(changes) != known.get(name, changes):
+        raise ValueError(f"variant {name!r}: the name is taken by one that changes {known[name] or 'nothing'}")
     try:
         return override(replace(base, variant=None), _allowed(name, changes))
     except ValueError as error:

@@ -45,7 +45,6 @@ def effects(
     rows = rows.assign(
         top1=compared_top1(rows),
         label=[label(row) for _, row in rows.iterrows()],
-        repeat=list(zip(rows.seed, rows.fold.fillna(-1), strict=True)),
     )
     lines = []
     for (dataset, simulated, protocol, shots), group in rows.groupby(SETTING, dropna=False, sort=False):
@@ -66,7 +65,7 @@ EMPTY = ("gain", "low", "high", "se", "p", "repeats", "recordings", "draws")
 def paired_effect(ours: pd.DataFrame, theirs: pd.DataFrame, ledger: Path | str, level: float = 0.95) -> dict:
     """Return the difference of two sets of runs, paired by seed and fold, as `effects` describes it.
 
-    A side with a single run, which has no seeds, stands against each of the other's. Empty where no pair is found.
+    The single run of plain CLIP, which has no seeds, stands against each of the other's. Empty where there is no pair.
     """
     pairs = [correct_pair(mine, other, Path(ledger)) for mine, other in _pairs(ours, theirs)]
     if not pairs:
@@ -85,7 +84,7 @@ def _pairs(ours: pd.DataFrame, theirs: pd.DataFrame) -> list[tuple[pd.Series, pd
         keys = zip(rows.seed, rows.fold.fillna(-1), strict=True)
         sides.append({key: row for key, (_, row) in zip(keys, rows.iterrows(), strict=True)})
     mine, others = sides
-    if len(others) == 1 and theirs.fold.isna().all():
+    if len(others) == 1 and theirs.fold.isna().all() and theirs.method.eq("clip-zero-shot").all():
         return [(row, *others.values()) for row in mine.values()]
     return [(row, others[key]) for key, row in mine.items() if key in others]
 

@@ -51,7 +51,7 @@ def override(cfg: Run, changes: Mapping[str, Any]) -> Run:
 
 
 def _with_recipe(cfg: Run, part: str, recipe: str) -> Any:
-    if recipe not in RECIPES:
+    if not isinstance(recipe, str) or recipe not in RECIPES:
         raise ValueError(f"{part}.recipe = {recipe!r}: expected one of {', '.join(RECIPES)}")
     return replace(getattr(cfg, part), recipe=recipe, **dict.fromkeys(RECIPES[recipe][part]))
 

@@ -5,6 +5,7 @@ a `Table` → Markdown, LaTeX with booktabs, CSV, a styled view of a notebook; a
 
 import html
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,12 +145,17 @@ def latex_text(text: str) -> str:
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:
-    """Write a table as Markdown, LaTeX and CSV; each file appears whole or not at all. Returns their paths."""
-    texts = {
-        "md": table.markdown(),
-        "tex": table.latex(),
-        "csv": table.numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n"),
-    }
+    """Write a table as Markdown, LaTeX and CSV; each file appears whole or not at all. Returns their paths.
+
+    One that LaTeX cannot write is left out there, with a warning.
+    """
+    texts = {"md": table.markdown()}
+    try:
+        texts["tex"] = table.latex()
+    except ValueError as error:
+        (folder / f"{table.name}.tex").unlink(missing_ok=True)  # one of an earlier table
+        warnings.warn(f"{table.name}.tex is not written: {error}", stacklevel=2)
+    texts["csv"] = table.numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n")
     paths = [folder / f"{table.name}.{suffix}" for suffix in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         with atomic_path(path) as temporary:

@@ -8,18 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 
-from eclip_lib.ablation_grid import EXPERIMENT, FULL, PRESETS
+from eclip_lib.ablation_grid import EXPERIMENT, FAMILIES, FULL, PRESETS
 from eclip_lib.claims import claim_effects, claim_list, claims_table, verdicts
 from eclip_lib.figure import Picture
 from eclip_lib.published import DATASETS, published_numbers
 from eclip_lib.result_files import Table, write_figure, write_table
 from eclip_lib.result_plots import few_shot_curves, gain_dots, gain_map
 from eclip_lib.result_tables import (
-    ORDER,
     TITLES,
+    each_once,
     families,
     gain_table,
     ledger_rows,
@@ -28,9 +29,10 @@ from eclip_lib.result_tables import (
     shown_effects,
     with_predictions,
 )
-from eclip_lib.results import label, setting
+from eclip_lib.results import label, percent, setting
 
 REAL = "n-mnist"  # the experiment that compares methods on real recordings
+OWN = "train"  # that of notebook 04, on any data set
 WORKBENCH = "e-clip workbench"
 
 
@@ -44,7 +46,7 @@ class Section:
     figures: dict[str, Picture] = field(default_factory=dict)
 
 
-def result_sections(ledger: Path | str, presets: Sequence[str] = ORDER) -> list[Section]:
+def result_sections(ledger: Path | str, presets: Sequence[str] = FAMILIES) -> list[Section]:
     """Return claims, ablations, methods on real recordings and published numbers, in this order.
 
     What the ledger has no rows for is a section that says so; the rest is shown.
@@ -63,7 +65,9 @@ def result_sections(ledger: Path | str, presets: Sequence[str] = ORDER) -> list[
         sections = [Section("The claims", f"{text}\n\n{claim_list()}"), Section("Ablations", text)]
     else:
         sections = [_claims(ablation, ledger), *_ablations(ablation, ledger, presets)]
-    return [*sections, _methods(real, ledger), _published(real)]
+    own = ledger_rows(ledger, OWN)
+    own = own[~own.simulated.astype(bool) & ~own.dataset.isin(real.dataset)]
+    return [*sections, _methods(real, ledger), _published(pd.concat([own, real]))]
 
 
 def _claims(rows: pd.DataFrame, ledger: Path | str) -> Section:
@@ -82,17 +86,19 @@ def _claims(rows: pd.DataFrame, ledger: Path | str) -> Section:
 def _ablations(rows: pd.DataFrame, ledger: Path | str, presets: Sequence[str]) -> Iterator[Section]:
     """Yield a section for the grid as a whole, and one for each preset that has gains."""
     wanted = {FULL} | {name for preset in presets for name in PRESETS[preset]}
-    others = {name for preset in ORDER for name in PRESETS[preset]} - wanted
-    rows = rows[[label(row) not in others for _, row in rows.iterrows()]]
-    parts = families(shown_effects(rows, FULL, ledger))
+    others = {name for preset in FAMILIES for name in PRESETS[preset]} - wanted
+    found = shown_effects(rows[[label(row) not in others for _, row in rows.iterrows()]], FULL, ledger)
+    parts = families(found)
+    lone = _lone(found, parts)
     if not parts:
-        yield Section("Ablations", f"No seed or fold of {FULL!r} has readable predictions beside those of a variant.")
+        yield Section("Ablations", f"No variant has a gain. {lone}")
         return
-    grid = pd.concat(parts.values()).drop_duplicates(["data", "setting", "label"])
+    grid = each_once(parts)
     text = (
         f"Each variant changes the full model ({FULL!r}) in one respect. Simulated and real recordings are never in "
-        "one table; the map has a column for each, its stars are those of the tables.\n\n" + _bases(rows)
+        "one table; the map has a column for each, its stars are those of the tables."
     )
+    text = "\n\n".join(filter(None, (text, _bases(rows), lone)))
     yield Section("Ablations", text, figures={"grid": gain_map(grid, FULL, "The grid: each variant and what it gains")})
     for preset in (*presets, "own"):
         own = {name: part for name, part in parts.items() if name.split("-")[0] == preset}
@@ -100,6 +106,21 @@ def _ablations(rows: pd.DataFrame, ledger: Path | str, presets: Sequence[str]) -
             tables = [gain_table(part, name) for name, part in own.items()]
             figure = gain_dots(pd.concat(own.values()), FULL, f"{TITLES[preset]}: gain of each variant")
             yield Section(f"Ablations: {TITLES[preset].lower()}", "", tables, {preset: figure})
+
+
+def _lone(found: pd.DataFrame, parts: dict[str, pd.DataFrame]) -> str:
+    """Name the variants that no table has, "" where there are none; a warning does the same."""
+    place = ["data", "setting", "label"]
+    shown = {key for part in parts.values() for key in part[place].itertuples(index=False, name=None)}
+    absent = [key not in shown for key in found[place].itertuples(index=False, name=None)]
+    lone = found[np.array(absent, bool) & (found.label != FULL)]
+    if lone.empty:
+        return ""
+    cells = zip(lone.label, lone.data, lone.setting, map(percent, lone["mean"], lone.sd, lone.n), strict=True)
+    named = "; ".join(f"{name} ({data}, {place}: {accuracy})" for name, data, place, accuracy in cells)
+    text = f"In no table, since {FULL!r} has no readable run of the same setting and seed: {named}."
+    warnings.warn(text, stacklevel=2)
+    return text
 
 
 def _bases(rows: pd.DataFrame) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from eclip_lib.ablation_grid import EXPERIMENT, FULL, PRESETS
+from eclip_lib.ablation_grid import ALL, EXPERIMENT, FAMILIES, FULL, PRESETS
 from eclip_lib.comparisons import accuracy_grid, effects, holm, lead_grid
 from eclip_lib.config import Run
 from eclip_lib.overrides import override
@@ -18,7 +18,6 @@ from eclip_lib.published import DATASETS, OTHERS, beside_published, setting_plac
 from eclip_lib.result_files import Table
 from eclip_lib.results import compared_top1, label_name, percent, read_results
 
-ORDER = ("htca", "recipes", "prompts", "temporal", "input")
 TITLES = {
     "htca": "Terms of the loss",
     "recipes": "Recipes",
@@ -30,7 +29,12 @@ TITLES = {
 DAGGER, DOUBLE_DAGGER = "\N{DAGGER}", "\N{DOUBLE DAGGER}"
 PLACE = ["data", "setting"]
 NEEDED = ("run_id", "method", "dataset", "simulated", "protocol", "shots", "seed")
-ADDED = {"fold": None, "variant": None, "recipe": None, "losses": None, "smoke": False, "experiment": ""}
+ADDED = {
+    **dict.fromkeys(("fold", "variant", "recipe", "losses", "predictions", "config"), None),
+    "backbone": "",
+    "smoke": False,
+    "experiment": "",
+}
 SAME = [
     "dataset",
     "protocol",
@@ -44,8 +48,8 @@ SAME = [
 INTERVALS = (
     "Gains and their 95 % intervals are paired by seed and fold and resample these and the test recordings together. "
     "*: after Holm's correction for the {n} gains of the table, p is below 0.05 and the interval excludes zero. "
-    "Detectable: the smallest effect that this design finds with a chance of 80 % after the correction. Best mean in "
-    "bold."
+    "Detectable: the smallest effect that this design finds with a chance of 80 % after the correction; a dash where "
+    "not one prediction differs. Best mean in bold."
 )
 
 
@@ -113,7 +117,7 @@ def _of_one_base(rows: pd.DataFrame, ledger: Path | str) -> pd.DataFrame:
 
 def _changes_another(row: object, base: object) -> bool:
     """Tell whether a variant's row is of another base; False where it cannot be told."""
-    changes = PRESETS["all"].get(row.variant)
+    changes = ALL.get(row.variant)
     try:
         if changes is None or not (row.config and base.config):
             return False
@@ -165,12 +169,11 @@ def families(found: pd.DataFrame, reference: str = FULL) -> dict[str, pd.DataFra
         reference: stands first in every family.
 
     Returns:
-        Effects by the name of a family, as files are named ("htca-n-mnist-5-shot"): presets in the order of `ORDER`,
-        then, as "own", the labels that are in no preset. A family without a gain is left out.
+        Effects by the name of a family, as files are named ("htca-n-mnist-5-shot"): presets in the order of
+        `FAMILIES`, then, as "own", the labels that are in no preset. A family without a gain is left out.
     """
-    known = {name for preset in ORDER for name in PRESETS[preset]}
-    own = [name for name in found.label.unique() if name not in known and name != reference]
-    members = {**{preset: list(PRESETS[preset]) for preset in ORDER}, "own": own}
+    own = [name for name in found.label.unique() if name not in ALL and name != reference]
+    members = {**{preset: list(PRESETS[preset]) for preset in FAMILIES}, "own": own}
     tables = {}
     for preset, names in members.items():
         for (data, setting), group in found.groupby(PLACE, sort=False):
@@ -179,6 +182,11 @@ def families(found: pd.DataFrame, reference: str = FULL) -> dict[str, pd.DataFra
             if part.gain.notna().any():
                 tables[f"{preset}-{data.split(' ')[0]}-{setting.replace(', ', '-')}"] = holm(part)
     return tables
+
+
+def each_once(parts: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Return the effects of `families` as one table, each as the first family that has it corrects it."""
+    return pd.concat(parts.values()).drop_duplicates([*PLACE, "label"])
 
 
 def gain_table(corrected: pd.DataFrame, name: str, reference: str = FULL) -> Table:
@@ -198,7 +206,7 @@ def gain_table(corrected: pd.DataFrame, name: str, reference: str = FULL) -> Tab
             "95 % interval": list(map(_interval, corrected.low, corrected.high)),
             "corrected interval": list(map(_interval, corrected.low_holm, corrected.high_holm)),
             "p, corrected": ["-" if pd.isna(p) else f"{p:.3f}" if p >= 0.001 else "<0.001" for p in corrected.p_holm],
-            "detectable, points": ["-" if pd.isna(d) else f"{100 * d:.1f}" for d in corrected.detectable],
+            "detectable, points": [f"{100 * d:.1f}" if d > 0 else "-" for d in corrected.detectable],
         }
     )
     bold = cells.map(lambda _: False)

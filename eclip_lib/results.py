@@ -115,17 +115,18 @@ def find_row(ledger: Path, run_id: str) -> dict | None:
     The run's id holds its config, method and seed. Other sources of the same version have another `code` in the row's
     provenance, which is the caller's to judge.
     """
-    found = None
-    for line in Path(ledger).read_bytes().split(b"\n") if Path(ledger).is_file() else ():
-        if run_id.encode() not in line:
-            continue
-        try:
-            row = json.loads(line)
-            same = row["run_id"] == run_id and row["provenance"]["versions"].get("eclip") == __version__
-        except (ValueError, KeyError, TypeError, AttributeError):  # damaged; `read_results` tells
-            continue
-        found = row if same else found
-    return found
+    lines = Path(ledger).read_bytes().split(b"\n") if Path(ledger).is_file() else []
+    rows = [row for line in lines if run_id.encode() in line and (row := own_row(line)) and row["run_id"] == run_id]
+    return rows[-1] if rows else None
+
+
+def own_row(line: bytes) -> dict | None:
+    """Return the row of a ledger's line, None where it is damaged or of another version of the package."""
+    try:
+        row = json.loads(line)
+        return row if "run_id" in row and row["provenance"]["versions"].get("eclip") == __version__ else None
+    except (ValueError, KeyError, TypeError, AttributeError):  # `read_results` tells
+        return None
 
 
 def _ends_a_line(file: FileIO, end: int) -> bool:
@@ -181,8 +182,9 @@ def read_published(experiment: str = "published") -> pd.DataFrame:
 
 def as_table(rows: pd.DataFrame | Sequence[dict]) -> pd.DataFrame:
     """Return ledger rows as a table whose metrics are columns; of a run done twice, the later row."""
-    table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame([row | row["metrics"] for row in rows])
-    return table.drop_duplicates("run_id", keep="last")
+    if not isinstance(rows, pd.DataFrame):
+        rows = pd.DataFrame([row | row["metrics"] for row in rows], columns=None if rows else list(COLUMNS))
+    return rows.drop_duplicates("run_id", keep="last")
 
 
 def compared_top1(rows: pd.DataFrame) -> pd.Series:

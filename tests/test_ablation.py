@@ -14,6 +14,7 @@ from threading import Thread
 import nbformat
 import pytest
 from click.testing import CliRunner
+from distributed import LocalCluster
 
 from eclip_lib import __version__, ablation, ablation_cluster
 from eclip_lib.__main__ import main
@@ -113,6 +114,72 @@ def test_a_batch_may_use_the_workers_of_a_running_scheduler(tmp_path, workers):
         assert [one.status for one in do_batch(tmp_path, ["quick"], opened)] == ["done"]
 
 
+SBATCH = """#!/bin/sh
+cp "$1" "$0.$$"
+setsid sh "$0.$$" > /dev/null 2>&1 &
+echo "Submitted batch job $!"
+"""
+SCANCEL = """#!/bin/sh
+for job; do kill -- "-$job"; done
+"""
+
+
+def test_a_batch_on_a_cluster_has_as_many_jobs_as_it_asked_for_and_a_lost_one_is_replaced(tmp_path, monkeypatch):
+    """The commands of SLURM are made up: a job is a process of this machine."""
+    for name, text in (("sbatch", SBATCH), ("scancel", SCANCEL)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with open_workers(2, job={"cpus": "1", "interface": "lo"}) as opened:
+        wait_for(lambda: len(opened.client.nthreads()) == 2)
+        processes = opened.client.run(os.getpid)
+        outcomes = do_batch(tmp_path, ["quick"] * 4, opened)
+        assert {worker for *_, worker in starts(tmp_path)} == set(map(str, processes.values()))
+        os.killpg(os.getpgid(min(processes.values())), signal.SIGKILL)
+        wait_for(lambda: len(found := set(opened.client.nthreads())) == 2 and found != set(processes))
+    assert [one.status for one in outcomes] == ["done"] * 4
+
+
+def test_a_scheduler_without_workers_is_told(monkeypatch):
+    monkeypatch.setattr(ablation_cluster, "CONNECT", 0.5)
+    options = {"host": "127.0.0.1", "silence_logs": ablation_cluster.LOG, "dashboard_address": ":0"}
+    with (
+        LocalCluster(n_workers=0, **options) as cluster,
+        pytest.raises(ValueError, match=r"has no worker; `dask worker tcp://127.0.0.1:\d+ --nthreads 1` gives it one"),
+        open_workers(scheduler=cluster.scheduler_address),
+    ):
+        pass
+
+
+def test_a_scheduler_that_dies_costs_what_it_had_not_done(tmp_path):
+    options = {"host": "127.0.0.1", "silence_logs": 50, "dashboard_address": ":0"}
+    with LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster:
+
+        def end():
+            wait_for(lambda: [start for start in starts(tmp_path) if start[0] == "cell-1"])
+            cluster.close()
+
+        with open_workers(scheduler=cluster.scheduler_address) as opened:
+            ender = Thread(target=end)
+            ender.start()
+            outcomes = do_batch(tmp_path, ["quick", "slow", "quick"], opened)
+            ender.join()
+    assert [one.status for one in outcomes] == ["done", "failed", "failed"]
+    assert "the scheduler is gone; the same call goes on" in summary(outcomes)
+
+
+def test_workers_of_a_scheduler_share_the_cores_too(monkeypatch):
+    for name in THREADS:
+        monkeypatch.delenv(name, raising=False)
+    options = {"host": "127.0.0.1", "silence_logs": ablation_cluster.LOG, "dashboard_address": ":0"}
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster,
+        open_workers(scheduler=cluster.scheduler_address) as opened,
+    ):
+        limits = opened.client.run(lambda: os.environ["OMP_NUM_THREADS"])
+    assert list(limits.values()) == [str(max(1, ablation_cluster.cores() // 2))] * 2
+
+
 def program(folder: Path, cells: int, workers: int) -> subprocess.Popen:
     command = [sys.executable, "-m", "tests.ablation_batch", str(folder), str(cells), str(workers)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -206,6 +273,18 @@ def test_rows_by_other_sources_are_told_and_can_be_set_aside(tmp_path):
     assert ablation.other_sources([Outcome(cells[0], "failed", error="x")]) == []
 
 
+def test_all_rows_of_a_cell_are_set_aside_however_they_are_written(tmp_path):
+    cells = cells_with_rows(tmp_path, code="another")
+    ledger = tmp_path / "results.jsonl"
+    older, first = ledger.read_text().splitlines()
+    turned = json.dumps(dict(reversed(json.loads(first).items())))
+    ledger.write_text("\n".join([older, first, turned, "no JSON"]) + "\n")
+    set_aside(split_done(cells)[0])
+    assert split_done(cells) == ([], cells)
+    assert ledger.read_text().splitlines() == [older, "no JSON"]
+    assert rows_in(tmp_path / "results-replaced.jsonl") == [cells[0].run_id] * 2
+
+
 def rows_in(ledger: Path) -> list[str]:
     return [json.loads(line)["run_id"] for line in ledger.read_text().splitlines()]
 
@@ -277,7 +356,7 @@ def test_mistakes_are_told_in_a_line_before_anything_runs(tmp_path, monkeypatch)
     (tmp_path / "g.toml").write_text('[variants.mine]\n"loss.event_txt" = 0.0\n')
     ledger = str(tmp_path / "l.jsonl")
     assert "no preset 'htc'; perhaps htca" in refused("--preset", "htc")
-    assert "give --preset (htca, prompts" in refused()
+    assert "give --preset (htca, recipes" in refused()
     assert "perhaps loss.event_text" in refused("--grid", str(tmp_path / "g.toml"))
     assert "no scheduler answers at" in refused("--preset", "htca", "--scheduler", NOTHING, "--ledger", ledger)
     assert "no command 'sbatch' here" in refused("--preset", "htca", "--cluster", "slurm", "--ledger", ledger)
@@ -299,6 +378,10 @@ def test_a_dry_run_shows_variants_changes_what_is_there_and_how_long_it_takes(tm
     told = f"{cells - 1} of {cells} cells to do, about {(10 + ablation.OVERHEAD) * (cells - 1) / 2 / 60:.0f} min with 2"
     assert told in done.output
     assert "#SBATCH --cpus-per-task=4" in done.output
+    alone = CliRunner().invoke(
+        main, ["ablate", *options[:4], *options[6:], "--ledger", str(tmp_path / "results.jsonl")]
+    )
+    assert "min with 1 worker\n" in alone.output, "a job, whatever cores this machine has"
 
 
 def test_a_failed_cell_is_the_exit_code(tmp_path, monkeypatch, workers):

@@ -48,6 +48,13 @@ def test_a_field_that_has_each_of_its_values_leaves_out_the_base_alone():
     assert "8 text prompts" in make_grid(longer, preset_variants(["prompts"]), [0]).left_out
 
 
+@pytest.mark.parametrize("name", [FULL, "no event-text"])
+def test_a_name_that_means_another_variant_is_refused(name):
+    with pytest.raises(ValueError, match=f"variant '{name}': the name is taken by one that changes "):
+        make_grid(BASE, {FULL: {}, name: {"loss.event_text": 0.5}}, [0])
+    assert len(make_grid(BASE, {FULL: {}, "no event-text": {"loss.event_text": 0.0}}, [0]).runs) == 2
+
+
 def test_each_term_is_removed_alone_halved_and_doubled():
     terms = dict.fromkeys([FULL, "HTCA alone", "with image-text"], (1.0, 1.0, 1.0))
     for place, term in enumerate(("event-image", "event-text", "text-text")):

@@ -102,6 +102,12 @@ def test_a_single_run_stands_against_every_seed(tmp_path):
     assert paired_effect(ours, zero.iloc[:0], tmp_path / "results.jsonl") == {}
 
 
+def test_a_single_seed_of_what_has_seeds_stands_against_its_own_alone(tmp_path):
+    shares = {("e-clip paper", 0): 0.8, ("e-clip paper", 1): 0.9, ("linear-probe", 0): 0.5}
+    found = effects(make_rows(tmp_path, shares), "linear-probe", tmp_path / "results.jsonl").iloc[0]
+    assert found.repeats == 1 and found.gain == pytest.approx(0.3)
+
+
 def test_a_single_fold_stands_against_its_own_alone(tmp_path):
     shares = {("e-clip paper", f): 0.8 for f in range(3)} | {("linear-probe", 1): 0.5}
     probe = effects(make_rows(tmp_path, shares, folds=True), "e-clip paper", tmp_path / "results.jsonl").iloc[1]

@@ -44,6 +44,7 @@ def test_the_differences_of_two_recipes_make_one_of_the_other():
         ({"frames.color": "blue"}, "FrameConfig.color = 'blue'"),
         ({"model.recipe": "paper"}, "model recipe 'paper' but loss recipe 'workbench'"),
         ({"model.recipe": "papr"}, "model.recipe = 'papr': expected one of paper"),
+        ({"model.recipe": ["paper"]}, r"model.recipe = \['paper'\]: expected one of paper"),
     ],
 )
 def test_wrong_changes_are_refused(changes, message):

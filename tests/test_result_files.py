@@ -129,6 +129,18 @@ def test_files_are_whole_and_the_same_each_time(tmp_path):
     assert first[2] == b"label,gain\nx,-0.0151235\ny,\n"
 
 
+def test_what_latex_lacks_costs_the_file_of_latex_alone(tmp_path):
+    write_table(a_table(), tmp_path)
+    odd = replace(a_table(), caption="5 µs")
+    with pytest.warns(UserWarning, match=r"made.tex is not written: '5 µs' cannot be written in LaTeX"):
+        paths = write_table(odd, tmp_path)
+    assert (
+        [path.name for path in paths]
+        == ["made.md", "made.csv"]
+        == sorted((path.name for path in tmp_path.iterdir()), reverse=True)
+    )
+
+
 def test_a_styled_table_is_the_same_each_time_and_escapes_nothing_wrongly():
     html = a_table().style().to_html()
     assert html == a_table().style().to_html()

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eclip_lib.ablation_grid import PRESETS, ablation_base, repeat
+from eclip_lib.ablation_grid import FAMILIES, PRESETS, ablation_base, repeat
 from eclip_lib.overrides import override
 from eclip_lib.published import published_numbers
+from eclip_lib.result_sections import result_sections
 from eclip_lib.result_tables import (
-    ORDER,
     TITLES,
     families,
     gain_table,
@@ -54,7 +54,8 @@ def test_families_are_the_presets_by_data_set_and_each_is_corrected_for_its_own_
 
 
 def test_the_presets_have_titles_and_an_order():
-    assert set(ORDER) == set(PRESETS) - {"all"} and set(TITLES) == {*ORDER, "own"}
+    assert FAMILIES == ("htca", "recipes", "prompts", "temporal", "input")
+    assert set(TITLES) == {*FAMILIES, "own"} and set(FAMILIES) == set(PRESETS) - {"all", "claims"}
 
 
 def test_a_table_tells_accuracy_gain_intervals_mark_and_what_was_detectable(ledger):
@@ -187,6 +188,44 @@ def test_rows_of_an_older_version_are_shown_and_what_they_lack_is_told(ledger):
     ):
         rows = ledger_rows(ledger, "ablation")
     assert set(shown_effects(rows, "full", ledger).label) == {"e-clip workbench"}
+
+
+def test_rows_without_predictions_config_or_backbone_are_shown_too(ledger):
+    edit(ledger, lambda row: {k: v for k, v in row.items() if k not in ("predictions", "config", "backbone")})
+    with pytest.warns(UserWarning) as told:
+        sections = result_sections(ledger)
+    assert "predictions, config, backbone filled in" in str(told[0].message)
+    assert any("predictions cannot be read" in str(one.message) for one in told)
+    assert "No variant has a gain." in next(part.text for part in sections if part.title == "Ablations")
+
+
+def test_a_variant_that_nothing_is_beside_is_named(tmp_path):
+    accuracy = {"full": 0.8, "no event-text": 0.4, "ten shots": 0.9}
+    rows = [made_row(name, seed) for name in ("full", "no event-text") for seed in range(3)]
+    rows += [made_row("ten shots", seed, shots=10) for seed in range(3)]
+    with pytest.warns(UserWarning, match=r"In no table, since 'full' .*: ten shots \(n-mnist \(real\), 10-shot: 90.0"):
+        sections = result_sections(write_ledger(tmp_path, rows, accuracy))
+    assert "ten shots (n-mnist (real), 10-shot" in next(part.text for part in sections if part.title == "Ablations")
+
+
+def test_ones_own_runs_on_real_recordings_stand_beside_published_numbers(tmp_path):
+    own = {"experiment": "train", "variant": None}
+    rows = [made_row("full", seed, "n-caltech101") | own | {"simulated": False, "variant": None} for seed in range(2)]
+    rows += [made_row("full", seed, "icons25") | own for seed in range(2)]
+    ledger = write_ledger(tmp_path, [row | {"variant": "full"} for row in rows], {"full": 0.8})
+    edit(ledger, lambda row: row | {"variant": None})
+    tables = {table.name: table for part in result_sections(ledger) for table in part.tables}
+    ours = tables["published-n-caltech101"].cells.query("origin == 'ours'")
+    assert ours["5-shot"].tolist() == ["79.5 ± 0.7 (n=2)"] and ours.method.tolist() == ["E-CLIP, workbench"]
+    assert not (tables["published-n-mnist"].cells.origin == "ours").any()
+
+
+def test_no_effect_is_detectable_where_no_prediction_differs(tmp_path):
+    rows = [made_row(name, seed) for name in ("full", "no text-text") for seed in range(3)]
+    ledger = write_ledger(tmp_path, rows, {"full": 0.8, "no text-text": 0.8})
+    (part,) = families(shown_effects(ledger_rows(ledger, "ablation"), "full", ledger)).values()
+    same = gain_table(part, "htca-n-mnist-5-shot").cells.iloc[1]
+    assert same["gain over full, points"] == "+0.0" and same["detectable, points"] == "-"
 
 
 def test_rows_of_something_else_are_told(ledger):
