@@ -170,4 +170,12 @@ def write_figure(figure: Picture, path: Path) -> list[Path]:
     figure.save(png)
     with atomic_path(svg) as temporary, rc_context({"svg.hashsalt": path.name}):
         figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
+        temporary.write_text(_numbered(temporary.read_text(encoding="utf-8")), encoding="utf-8")
     return [png, svg]
+
+
+def _numbered(svg: str) -> str:
+    """Number what an SVG names by hashes: those are of coordinates whose last bits vary between processes."""
+    hashes = dict.fromkeys(re.findall(r'(?<=id=")[a-z][0-9a-f]{10}(?=")', svg))
+    names = {name: f"{name[0]}{number}" for number, name in enumerate(hashes)}
+    return re.sub(r"\b[a-z][0-9a-f]{10}\b", lambda found: names.get(found[0], found[0]), svg)

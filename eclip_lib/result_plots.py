@@ -125,7 +125,7 @@ def gain_map(table: pd.DataFrame, reference: str, title: str = "The grid of vari
         ValueError: no row has a gain.
     """
     table = _with_gain(table)
-    table = table.assign(place=table.data + "\n" + table.setting)
+    table = table.assign(place=table.data.str.replace(" ", "\n") + "\n" + table.setting.str.replace(", ", ",\n"))
     labels, places = list(dict.fromkeys(table.label)), list(dict.fromkeys(table.place))
     gains = 100 * table.pivot(index="label", columns="place", values="gain").loc[labels, places].to_numpy()
     marks = table.pivot(index="label", columns="place", values="mark").loc[labels, places].fillna(False).to_numpy(bool)

@@ -151,6 +151,15 @@ def test_html_in_a_cell_stays_text():
     assert "<0.001" not in a_table().style().to_html()
 
 
+def test_the_names_in_an_svg_do_not_depend_on_the_last_bits_of_its_coordinates(tmp_path):
+    texts = []
+    for name, nudge in (("a", 0.0), ("b", 1e-13)):
+        figure = Picture(figsize=(3, 2))
+        figure.add_axes((0.2 + nudge, 0.2, 0.7, 0.7)).plot([1, 3, 2])
+        texts.append(write_figure(figure, tmp_path / name / "made")[1].read_text())
+    assert texts[0] == texts[1] and re.search(r'clip-path="url\(#p\d\)"', texts[0])
+
+
 def test_a_figure_is_written_twice_and_the_same_each_time(tmp_path):
     def draw():
         figure = Picture(figsize=(3, 2))
