@@ -25,7 +25,7 @@ from eclip_lib.ablation_cluster import Workers
 from eclip_lib.ablation_grid import Grid, differences
 from eclip_lib.config import ROOT, Run
 from eclip_lib.headless import NotebookError, check_parameters, run_notebook
-from eclip_lib.results import LEDGER, code_hash, find_row, own_row, read_results
+from eclip_lib.results import LEDGER, code_hash, find_row, own_row, read_results, setting
 
 NOTEBOOK = ROOT / "notebooks" / "04_train.ipynb"
 PATIENCE = 2.0  # seconds after which the workers are counted again
@@ -55,7 +55,8 @@ class Cell:
 
     def __str__(self) -> str:
         """Name the cell for a reader."""
-        return f"{self.run.variant}, seed {self.run.train.seed}"
+        place = setting(self.run.data.protocol, self.run.data.shots)
+        return f"{self.run.variant}, {place}, seed {self.run.train.seed}"
 
 
 @dataclass(frozen=True, eq=False)

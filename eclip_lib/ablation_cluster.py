@@ -185,7 +185,7 @@ def _connect(address: str) -> Client:
 
 
 def _share_cores(client: Client) -> None:
-    """Keep the cells of workers that were started without a limit to their share of the cores of their machine.
+    """Give the cells of each worker their share of the cores of its machine, if no other scheduler has workers there.
 
     Workers that join later are as they were started.
     """
@@ -195,8 +195,7 @@ def _share_cores(client: Client) -> None:
 
 def _keep_to_share(hosts: Mapping[str, int], dask_worker: Worker) -> None:
     cells = hosts.get(urlsplit(dask_worker.address).hostname, 1) * dask_worker.state.nthreads
-    for name, value in thread_environment(max(1, cores() // cells)).items():
-        os.environ.setdefault(name, value)
+    os.environ.update(thread_environment(max(1, cores() // cells)))  # kernels inherit it
 
 
 def _gpu(client: Client) -> dict[str, int]:

@@ -24,7 +24,7 @@ from eclip_lib.config import ROOT, TINY, Dataset
 @click.option("--size", type=click.Choice(["smoke", "full"]), default="full", show_default=True)
 @click.option("--workers", type=click.IntRange(1), help="Cells at a time.  [default: one a GPU, or one a core]")
 @click.option("--scheduler", metavar="ADDRESS", help="Use the workers of a running Dask scheduler.")
-@click.option("--cluster", type=click.Choice(["slurm"]), help="Use jobs of a cluster, --workers of them at most.")
+@click.option("--cluster", type=click.Choice(["slurm"]), help="Use jobs of a cluster, as many as --workers.")
 @click.option("--job", type=(str, str), multiple=True, metavar="NAME VALUE", help="Of a job: queue, cpus, gpus, ...")
 @click.option("--dry-run", is_flag=True, help="Show the plan and how long it takes, and run nothing.")
 @click.option("--fresh", is_flag=True, help="Do cells again whose row was made by other sources of this version.")

@@ -241,8 +241,13 @@ def plan_grid(base: Run, presets: Sequence[str], own: Mapping[str, Mapping[str, 
     The preset "claims" has runs of the protocols zero-shot and base-to-new besides, which its claims are about.
 
     Raises:
-        ValueError: see `preset_variants` and `make_grid`.
+        ValueError: see `preset_variants` and `make_grid`; or the base of the claims does not train on all classes.
     """
+    if "claims" in presets and base.data.protocol not in ("few-shot", "fine-tune"):
+        raise ValueError(
+            f"preset 'claims' with a base of the protocol {base.data.protocol!r}: it needs few-shot or fine-tune, and "
+            "has runs of other protocols of its own"
+        )
     grids = [make_grid(base, preset_variants(presets) | dict(own), seeds)]
     for protocol, names in CLAIMED_ELSEWHERE.items() if "claims" in presets else ():
         shots = None if protocol == "zero-shot" else base.data.shots

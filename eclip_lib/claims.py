@@ -200,7 +200,8 @@ def _judge(found: pd.DataFrame) -> tuple[str, str]:
     """Return the verdict on one claim in one setting, and the differences behind it."""
     missing = found[found.gain.isna()]
     if len(missing):
-        return UNTESTED, f"no runs to pair: {'; '.join(missing.comparison)} (`eclip ablate --preset claims` makes them)"
+        pairs = "; ".join(missing.comparison)
+        return UNTESTED, f"no runs to pair: {pairs} (`eclip ablate --preset claims` makes them of the default base)"
     each = [comparison_verdict(row, found) for row in found.itertuples() if row.predicted != "any"]
     verdict = next((name for name in (CONTRARY, UNDECIDED) if name in each), SUPPORTED)
     return verdict, "; ".join(map(_evidence, found.itertuples()))

@@ -19,6 +19,7 @@ from eclip_lib.published import DATASETS, published_numbers
 from eclip_lib.result_files import Table, write_figure, write_table
 from eclip_lib.result_plots import few_shot_curves, gain_dots, gain_map
 from eclip_lib.result_tables import (
+    SAME,
     TITLES,
     each_once,
     families,
@@ -66,8 +67,8 @@ def result_sections(ledger: Path | str, presets: Sequence[str] = FAMILIES) -> li
     else:
         sections = [_claims(ablation, ledger), *_ablations(ablation, ledger, presets)]
     own = ledger_rows(ledger, OWN)
-    own = own[~own.simulated.astype(bool) & ~own.dataset.isin(real.dataset)]
-    return [*sections, _methods(real, ledger), _published(pd.concat([own, real]))]
+    both = pd.concat([own[~own.simulated.astype(bool)], real])
+    return [*sections, _methods(real, ledger), _published(both.drop_duplicates([*SAME, "backbone"], keep="last"))]
 
 
 def _claims(rows: pd.DataFrame, ledger: Path | str) -> Section:
@@ -118,14 +119,15 @@ def _lone(found: pd.DataFrame, parts: dict[str, pd.DataFrame]) -> str:
         return ""
     cells = zip(lone.label, lone.data, lone.setting, map(percent, lone["mean"], lone.sd, lone.n), strict=True)
     named = "; ".join(f"{name} ({data}, {place}: {accuracy})" for name, data, place, accuracy in cells)
-    text = f"In no table, since {FULL!r} has no readable run of the same setting and seed: {named}."
+    text = f"In no table, since no readable run of {FULL!r} has the same setting, seed and fold: {named}."
     warnings.warn(text, stacklevel=2)
     return text
 
 
 def _bases(rows: pd.DataFrame) -> str:
     """Return what the full model of each data set and setting is, as a Markdown list; only rows with a config tell."""
-    full = rows[(rows.variant == FULL) & rows.config.map(bool)]
+    told = [isinstance(config, dict) and {"frames", "train"} <= set(config) for config in rows.config]
+    full = rows[(rows.variant == FULL) & np.array(told, bool)]
     lines = [
         f"- {row.dataset}, {setting(row.protocol, row.shots)}: {row.backbone}, recipe `{row.recipe}`, "
         + _windows(**row.config["frames"])
@@ -135,7 +137,7 @@ def _bases(rows: pd.DataFrame) -> str:
     return "\n".join(["The full model:", "", *lines]) if lines else ""
 
 
-def _windows(frames: int, events_per_frame: int | None, window_us: int | None, **_: object) -> str:
+def _windows(frames: int, events_per_frame: int | None = None, window_us: int | None = None, **_: object) -> str:
     number = f"{frames} window" + ("s" if frames > 1 else "")
     if window_us:
         return f"{number} of {window_us:,} \N{MICRO SIGN}s"

@@ -11,7 +11,7 @@ import pandas as pd
 
 from eclip_lib.ablation_grid import ALL, EXPERIMENT, FAMILIES, FULL, PRESETS
 from eclip_lib.comparisons import accuracy_grid, effects, holm, lead_grid
-from eclip_lib.config import Run
+from eclip_lib.config import LossConfig, Run, TrainConfig
 from eclip_lib.overrides import override
 from eclip_lib.predictions import read_predictions
 from eclip_lib.published import DATASETS, OTHERS, beside_published, setting_place
@@ -45,6 +45,8 @@ SAME = [
     "seed",
     "fold",
 ]  # what a table tells runs apart by
+PAIRED = ["dataset", "method", "seed", "fold"]
+ELSEWHERE = ("zero-shot", "base-to-new")  # protocols that claims compare to training on all classes
 INTERVALS = (
     "Gains and their 95 % intervals are paired by seed and fold and resample these and the test recordings together. "
     "*: after Holm's correction for the {n} gains of the table, p is below 0.05 and the interval excludes zero. "
@@ -81,7 +83,8 @@ def ledger_rows(ledger: Path | str, experiment: str) -> pd.DataFrame:
     if empty := int(rows.top1.isna().sum()):
         warnings.warn(f"{ledger}: {empty} rows have no top-1 accuracy and are left out", stacklevel=2)
     rows = rows.dropna(subset=["top1"])
-    if (again := rows.duplicated(SAME, keep="last")).any():
+    same = [name for name in SAME if name != "recipe" or experiment != EXPERIMENT]  # there the variant tells the recipe
+    if (again := rows.duplicated(same, keep="last")).any():
         first = rows[again].iloc[0]
         warnings.warn(
             f"{ledger}: {again.sum()} rows are left out for later ones of the same variant, setting and seed by other "
@@ -95,14 +98,16 @@ def ledger_rows(ledger: Path | str, experiment: str) -> pd.DataFrame:
 def _of_one_base(rows: pd.DataFrame, ledger: Path | str) -> pd.DataFrame:
     """Return the rows whose config is what their variant makes of the full model's, of the same setting and seed.
 
-    Variants of the presets are checked; what one's own change, no row tells.
+    Variants of the presets are checked; what one's own change, no row tells. Rows of the protocols zero-shot and
+    base-to-new, which claims compare to trained ones, have to be of the same base as these.
     """
-    keys = [name for name in SAME if name not in ("variant", "recipe")]
-    places = list(rows[keys].astype(object).fillna("").itertuples(index=False, name=None))
-    bases = {place: row for place, row in zip(places, rows.itertuples(), strict=True) if row.variant == FULL}
+    places = rows[PAIRED].astype(object).fillna("").apply(tuple, axis=1)
+    settings = list(zip(places, rows.protocol, rows.shots.fillna(0), strict=True))
+    bases = {key: row for key, row in zip(settings, rows.itertuples(), strict=True) if row.variant == FULL}
+    astray = {key for key in bases if key[1] in ELSEWHERE and _stands_alone(key, bases)}
     other = [
-        place in bases and _changes_another(row, bases[place])
-        for place, row in zip(places, rows.itertuples(), strict=True)
+        key in astray or (key in bases and _changes_another(row, bases[key]))
+        for key, row in zip(settings, rows.itertuples(), strict=True)
     ]
     if any(other):
         first = rows[other].iloc[0]
@@ -127,10 +132,28 @@ def _changes_another(row: object, base: object) -> bool:
         return False
 
 
+def _stands_alone(key: tuple, bases: dict[tuple, object]) -> bool:
+    """Tell whether a full model of another protocol is of another base than every trained one; False if unknown."""
+    trained = [row for other, row in bases.items() if other[0] == key[0] and other[1] not in ELSEWHERE]
+    try:
+        mine, *others = (_elsewhere(Run.from_dict(one.config)) for one in (bases[key], *trained))
+        return bool(others) and all(_unsplit(mine, key[1]) != _unsplit(one, key[1]) for one in others)
+    except (AttributeError, TypeError, ValueError):
+        return False
+
+
+def _unsplit(run: Run, protocol: str) -> Run:
+    """Return a run without its protocol, and without what does nothing under zero-shot."""
+    run = replace(run, data=replace(run.data, protocol="zero-shot", shots=None))
+    return replace(run, train=TrainConfig(), loss=LossConfig(run.loss.recipe)) if protocol == "zero-shot" else run
+
+
 def _elsewhere(run: Run) -> Run:
     """Return a run without what may differ between two machines: folders, device, workers."""
-    data = replace(run.data, root=None, target_root=None, splits=None, stills=None)
-    return replace(run, data=data, train=replace(run.train, device="cpu", workers=0))
+    splits = run.data.splits and "official"
+    data = replace(run.data, root=None, target_root=None, splits=splits, stills=None)
+    model = replace(run.model, pretrained=run.model.pretrained and Path(run.model.pretrained).name)
+    return replace(run, data=data, model=model, train=replace(run.train, device="cpu", workers=0))
 
 
 def with_predictions(rows: pd.DataFrame, ledger: Path | str) -> pd.DataFrame:

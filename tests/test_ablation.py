@@ -92,7 +92,7 @@ def test_a_cell_that_fails_keeps_its_notebook_and_the_others_go_on(tmp_path, wor
     assert rows(tmp_path) == ["cell-1"]
     told = summary(outcomes)
     assert "3 cells: 1 done, 0 there before, 2 failed" in told
-    assert "failed: stub, seed 0 (cell-0)\n" in told
+    assert "failed: stub, 5-shot, seed 0 (cell-0)\n" in told
     assert "ZeroDivisionError: division by zero" in told
     assert "a row could not be added to" in told and "the ledger is as it was before" in told
     kept = Path(outcomes[0].error.rpartition("traceback: ")[2])
@@ -173,11 +173,11 @@ def test_workers_of_a_scheduler_share_the_cores_too(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     options = {"host": "127.0.0.1", "silence_logs": ablation_cluster.LOG, "dashboard_address": ":0"}
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, **options) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster,
         open_workers(scheduler=cluster.scheduler_address) as opened,
     ):
-        limits = opened.client.run(lambda: os.environ["OMP_NUM_THREADS"])
-    assert list(limits.values()) == [str(max(1, ablation_cluster.cores() // 2))] * 2
+        (limits,) = opened.client.run(lambda: [os.environ[name] for name in THREADS]).values()
+    assert limits == [str(ablation_cluster.cores())] * len(THREADS), "its nanny had set some of them to 1"
 
 
 def program(folder: Path, cells: int, workers: int) -> subprocess.Popen:
@@ -390,7 +390,7 @@ def test_a_failed_cell_is_the_exit_code(tmp_path, monkeypatch, workers):
     arguments = ["--preset", "htca", "--seeds", "1", "--scheduler", workers.client.scheduler.address]
     done = CliRunner().invoke(main, ["ablate", *arguments, "--ledger", str(ledger)])
     assert done.exit_code == 1
-    assert "failed: stub, seed 0 (cell-0)" in done.output
+    assert "failed: stub, 5-shot, seed 0 (cell-0)" in done.output
     assert "1 of 1 cells failed" in done.output
 
 

@@ -14,6 +14,7 @@ from eclip_lib.ablation_grid import (
     change_base,
     differences,
     make_grid,
+    plan_grid,
     preset_variants,
     read_grid,
     repeat,
@@ -53,6 +54,16 @@ def test_a_name_that_means_another_variant_is_refused(name):
     with pytest.raises(ValueError, match=f"variant '{name}': the name is taken by one that changes "):
         make_grid(BASE, {FULL: {}, name: {"loss.event_text": 0.5}}, [0])
     assert len(make_grid(BASE, {FULL: {}, "no event-text": {"loss.event_text": 0.0}}, [0]).runs) == 2
+
+
+def test_claims_need_a_base_that_trains_on_all_classes():
+    base = override(BASE, {"data.protocol": "base-to-new"})
+    with pytest.raises(ValueError, match="preset 'claims' with a base of the protocol 'base-to-new'"):
+        plan_grid(base, ["claims"], {}, [0])
+    runs = plan_grid(
+        override(BASE, {"data.protocol": "fine-tune", "data.shots": None}), ["claims", "htca"], {}, [0]
+    ).runs
+    assert len(set(runs)) == len(runs) and {run.data.shots for run in runs} == {None}
 
 
 def test_each_term_is_removed_alone_halved_and_doubled():

@@ -116,7 +116,7 @@ def test_missing_runs_leave_a_claim_untested_and_say_which(tmp_path):
     untested = table[table.verdict == "not tested"]
     assert len(untested) == 4
     assert untested.evidence["Any image-text fine-tuning hurts"] == (
-        "no runs to pair: with image-text against full (`eclip ablate --preset claims` makes them)"
+        "no runs to pair: with image-text against full (`eclip ablate --preset claims` makes them of the default base)"
     )
     learnable = table.evidence["Learnable prompts cost zero-shot and help few-shot"]
     assert "learnable text, new classes against handcrafted text, new classes" in learnable

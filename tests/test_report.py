@@ -78,16 +78,16 @@ def test_the_page_holds_all_and_needs_nothing_but_itself(ledger, quickstart, tmp
 def test_the_full_model_is_described(tmp_path):
     config = {"frames": {"frames": 3, "events_per_frame": 300, "window_us": None, "color": "count"}}
     config |= {"train": {"epochs": 6, "batch_size": 16, "tower_rate": 2e-4, "seed": 0}}
-    spoken = {"frames": {"frames": 1, "events_per_frame": None, "window_us": 20_000}}
+    spoken = config | {"frames": {"frames": 1, "events_per_frame": None, "window_us": 20_000}}
     rows = [made_row(name, seed, config=config) for name in ("full", "mine") for seed in range(2)]
-    rows += [made_row("full", 0, shots=None, config=spoken), made_row("full", 0, "icons25")]
+    rows += [made_row("full", 0, "n-caltech101", None, config=spoken), made_row("full", 0, "icons25")]
     ledger = write_ledger(tmp_path, rows, {"full": 0.75, "mine": 0.5})
     text = next(part.text for part in result_sections(ledger) if part.title == "Ablations")
     listed = [line for line in text.splitlines() if line.startswith("- ")]
     assert listed == [
         "- n-mnist, 5-shot: eclip-tiny, recipe `workbench`, 3 windows of 300 events, "
         "6 epochs of batches of 16, rate 0.0002",
-        "- n-mnist, zero-shot: eclip-tiny, recipe `workbench`, 1 window of 20,000 \N{MICRO SIGN}s",
+        "- n-caltech101, zero-shot: eclip-tiny, recipe `workbench`, 1 window of 20,000 \N{MICRO SIGN}s",
     ]
 
 

@@ -169,6 +169,36 @@ def test_variants_of_another_base_are_not_held_against_the_full_model(ledger):
     assert len(rows[~rows.simulated]) == 25
 
 
+def test_other_protocols_are_of_the_base_of_the_trained_runs(tmp_path):
+    accuracy = {"full": 0.8, "handcrafted text": 0.7}
+
+    def kept(**base) -> dict:
+        rows = [of_base(made_row(name, seed), **base) for name in accuracy for seed in range(2)]
+        zero = {"data.protocol": "zero-shot", "data.shots": None}
+        rows += [of_base(made_row(name, seed, shots=None), **zero) for name in accuracy for seed in range(2)]
+        new = {"data.protocol": "base-to-new"}
+        rows += [of_base(halved_row(name, seed), **new) for name in accuracy for seed in range(2)]
+        found = ledger_rows(write_ledger(tmp_path, rows, accuracy), "ablation")
+        return found.groupby("protocol").size().to_dict()
+
+    assert kept() == {"few-shot": 4, "zero-shot": 4, "base-to-new": 4}
+    with pytest.warns(UserWarning, match="4 rows are left out since their variants change another base"):
+        assert kept(**{"train.epochs": 7}) == {"few-shot": 4, "zero-shot": 4}  # which is not trained
+    with pytest.warns(UserWarning, match="8 rows are left out since their variants change another base"):
+        assert kept(**{"frames.color": "gray"}) == {"few-shot": 4}
+
+
+def test_the_full_models_of_two_recipes_are_not_mixed(tmp_path):
+    rows = [
+        made_row("full", seed) | {"recipe": recipe, "run_id": f"{recipe}{seed}"}
+        for recipe in ("paper", "workbench")
+        for seed in (0, 1)
+    ]
+    with pytest.warns(UserWarning, match="2 rows are left out for later ones"):
+        found = ledger_rows(write_ledger(tmp_path, rows, {"full": 0.8}), "ablation")
+    assert found.recipe.tolist() == ["workbench"] * 2
+
+
 def test_one_base_on_two_machines_is_one_base(ledger):
     def elsewhere(row: dict) -> dict:
         changes = {"train.device": "cuda", "train.workers": 4, "data.root": "there"}
@@ -203,7 +233,10 @@ def test_a_variant_that_nothing_is_beside_is_named(tmp_path):
     accuracy = {"full": 0.8, "no event-text": 0.4, "ten shots": 0.9}
     rows = [made_row(name, seed) for name in ("full", "no event-text") for seed in range(3)]
     rows += [made_row("ten shots", seed, shots=10) for seed in range(3)]
-    with pytest.warns(UserWarning, match=r"In no table, since 'full' .*: ten shots \(n-mnist \(real\), 10-shot: 90.0"):
+    with pytest.warns(
+        UserWarning,
+        match=r"In no table, since no readable run of 'full' .*: ten shots \(n-mnist \(real\), 10-shot: 90.0",
+    ):
         sections = result_sections(write_ledger(tmp_path, rows, accuracy))
     assert "ten shots (n-mnist (real), 10-shot" in next(part.text for part in sections if part.title == "Ablations")
 
