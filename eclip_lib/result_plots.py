@@ -105,7 +105,7 @@ def gain_dots(table: pd.DataFrame, reference: str, title: str = "Gain of each va
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=sizes)[:, 0]
     for axis, ((data, setting), part) in zip(axes, panels, strict=True):
         _gains(axis, part.reset_index(drop=True))
-        axis.set_title(f"{data}, {setting}", loc="left")
+        axis.set_title(f"{data}, {_tested(setting)}", loc="left")
     axes[-1].set_xlabel(f"gain over {label_name(reference)}, top-1 (points)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle(title)
@@ -125,7 +125,9 @@ def gain_map(table: pd.DataFrame, reference: str, title: str = "The grid of vari
         ValueError: no row has a gain.
     """
     table = _with_gain(table)
-    table = table.assign(place=table.data.str.replace(" ", "\n") + "\n" + table.setting.str.replace(", ", ",\n"))
+    table = table.assign(
+        place=table.data.str.replace(" ", "\n") + "\n" + table.setting.map(_tested).str.replace(", ", ",\n")
+    )
     labels, places = list(dict.fromkeys(table.label)), list(dict.fromkeys(table.place))
     gains = 100 * table.pivot(index="label", columns="place", values="gain").loc[labels, places].to_numpy()
     marks = table.pivot(index="label", columns="place", values="mark").loc[labels, places].fillna(False).to_numpy(bool)
@@ -147,6 +149,11 @@ def gain_map(table: pd.DataFrame, reference: str, title: str = "The grid of vari
     figure.colorbar(drawn, cax=bar, extend=extend, label=f"gain over {label_name(reference)}\ntop-1 (points)")
     figure.suptitle(title)
     return figure
+
+
+def _tested(setting: str) -> str:
+    """Say in a setting which recordings count, where that is not all that were tested."""
+    return setting.replace("base-to-new", "base-to-new, new classes")
 
 
 def _with_gain(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,6 +11,7 @@ import pytest
 from eclip_lib.ablation_grid import FAMILIES, PRESETS, ablation_base, repeat
 from eclip_lib.overrides import override
 from eclip_lib.published import published_numbers
+from eclip_lib.result_plots import gain_dots
 from eclip_lib.result_sections import result_sections
 from eclip_lib.result_tables import (
     TITLES,
@@ -144,6 +145,7 @@ def test_runs_by_base_to_new_are_compared_on_the_new_classes(tmp_path):
     ((name, part),) = families(found).items()
     assert name == "htca-n-mnist-base-to-new-5-shot"
     assert "Accuracies are those on new classes." in gain_table(part, name).caption
+    assert gain_dots(part, "full").axes[0].get_title(loc="left") == "n-mnist (real), base-to-new, new classes, 5-shot"
 
 
 def of_base(row: dict, **base) -> dict:
