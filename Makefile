@@ -42,9 +42,9 @@ bench: install  ## measure speed side by side with peers and naive versions, as 
 lab: install  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-clean:  ## remove runs/ (with all results in it) and caches, not .venv
-	rm -rf runs .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
-	find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
+clean:  ## remove caches and builds; runs/, with all results in it, and .venv stay
+	rm -rf .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . \( -path ./$(VENV) -o -path ./runs \) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
 # Everything below makes the environment; the stamp is older than these files when it has to be renewed.
 define fail

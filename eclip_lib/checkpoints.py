@@ -7,10 +7,10 @@ is whole or is not there, whenever its writer is killed.
 
 import fcntl
 import json
-import shutil
+import re
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,11 @@ from eclip_lib.model import EClip
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "checkpoint.json"
 EVERY = 300.0  # seconds between two states that are kept within an epoch
+STATES, LOCK = ("last", "best"), ".lock"  # what a run's folder holds
+OWN_FILE = re.compile(  # what `last` and `best` hold, and what a writer that was killed leaves there
+    r"checkpoint\.json|(weights|training)-[0-9a-f]{16}\.safetensors"
+    r"|\.checkpoint-[0-9a-f]{32}\.json|\.(weights|training)-[0-9a-f]{16}-[0-9a-f]{32}\.safetensors"
+)
 FREE = ("train.workers", "train.device")  # fields that a run may change when it goes on
 PACKAGES = ("torch", "open_clip_torch", "numpy")
 
@@ -157,16 +162,45 @@ def _differences(saved: Any, now: Any, path: str = "") -> list[tuple[str, str]]:
 # --- a run that goes on ---
 
 
+def checked_run_folder(folder: Path) -> Path:
+    """Return a folder that a run can keep its states in: not there yet, empty, or of nothing but such states.
+
+    Old states are removed from it, so nothing of anybody else's may lie there.
+
+    Raises:
+        ValueError: it is a file, or something else lies in it; the message names the first of it.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file; name a folder for the checkpoints of this run")
+    inside = sorted(folder.iterdir()) if folder.is_dir() else []
+    states = [item for item in inside if item.name in STATES and item.is_dir() and not item.is_symlink()]
+    others = [item for item in inside if item not in states and item.name != LOCK]
+    others += [item for state in states for item in sorted(state.iterdir()) if not _is_own_file(item)]
+    if others:
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise ValueError(
+            f"{folder} holds {others[0].relative_to(folder)}{more}, which is of no checkpoint; a run keeps its states "
+            "in a folder of its own, since it removes old ones there: name a folder that is empty or not there yet"
+        )
+    return folder
+
+
+def _is_own_file(path: Path) -> bool:
+    return bool(OWN_FILE.fullmatch(path.name)) and not path.is_dir()
+
+
 class Keeper:
     """Keeps the last and the best state of one run, each in a folder of its own.
 
     Args:
-        folder: of this run alone; with several processes, one that all of them see.
+        folder: of this run alone (`checked_run_folder`); with several processes, one that all of them see.
         known: what `describe` returns for this run.
         resume: False throws away what an earlier process has left.
         writes: False for all processes but the first, which then only read.
 
     Raises:
+        ValueError: something else lies in the folder.
         RuntimeError: another process keeps the same run just now.
     """
 
@@ -174,18 +208,18 @@ class Keeper:
         self.folder, self.known, self.resume, self.writes = Path(folder), known, resume, writes
         self.saved_at = time.monotonic()
         if writes:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.lock = (self.folder / ".lock").open("w")
+            checked_run_folder(self.folder).mkdir(parents=True, exist_ok=True)
+            self.lock = (self.folder / LOCK).open("w")
             try:
                 fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 self.lock.close()
                 raise RuntimeError(
-                    f"another process trains this run: it holds {self.folder / '.lock'}; wait for it, or keep the "
+                    f"another process trains this run: it holds {self.folder / LOCK}; wait for it, or keep the "
                     "checkpoints of this one in another folder (resume=...)"
                 ) from error
-            for left in self.folder.glob("*/.*"):  # of a process that was killed while it wrote
-                left.unlink()
+            for state in STATES:  # of a process that was killed while it wrote
+                self._remove_files(state, but=lambda name: not name.startswith("."))
 
     def due(self) -> bool:
         """Return whether it is time to save within an epoch."""
@@ -202,7 +236,7 @@ class Keeper:
         description = read_description(folder) if there else {}
         if "training" not in description:  # nothing, or a finished run; the same config again starts anew
             if self.writes:
-                shutil.rmtree(self.folder / "best", ignore_errors=True)
+                self._remove_files("best")
             return None
         names = [name for name in self.known if name != "versions"]
         sides = [{name: one.get(name) for name in names} for one in (description, self.known)]
@@ -259,12 +293,30 @@ class Keeper:
         if self.writes:
             self.lock.close()
 
+    def remove(self) -> None:
+        """Remove the states and, where nothing else is in it, the folder; frees the run for others."""
+        if not self.writes:
+            return
+        for state in STATES:
+            self._remove_files(state)
+            if (self.folder / state).is_dir() and not any((self.folder / state).iterdir()):
+                (self.folder / state).rmdir()
+        (self.folder / LOCK).unlink(missing_ok=True)
+        self.close()
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def _remove_files(self, state: str, but: Callable[[str], bool] = lambda name: False) -> None:
+        """Remove the files of a state that `Keeper` writes, but those whose names `but` keeps."""
+        folder = self.folder / state
+        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+            if _is_own_file(path) and not but(path.name):
+                path.unlink()
+
     def _replace(self, name: str, files: dict[str, dict[str, Tensor]], facts: dict) -> None:
         """Write the files of a state beside those of the state before, then the description, then take those away."""
         folder = self.folder / name
         named = {kind: _write_tensors(folder, kind + "-{}.safetensors", files[kind]) for kind in files}
         _write_description(folder, self.known | facts | named)
         used = {one["file"] for one in named.values()}
-        for path in folder.glob("*.safetensors"):
-            if path.name not in used:
-                path.unlink()
+        self._remove_files(name, but=lambda one: one in used or not one.endswith(".safetensors"))

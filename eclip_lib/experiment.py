@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from eclip_lib.backbone import load_clip
 from eclip_lib.baselines import WINDOWS, cnn_scores, probe_scores, zero_shot_scores
-from eclip_lib.checkpoints import Keeper, describe, save_checkpoint
+from eclip_lib.checkpoints import Keeper, checked_run_folder, describe, save_checkpoint
 from eclip_lib.config import ROOT, Run
 from eclip_lib.curves import logged
 from eclip_lib.datasets import load_dataset
@@ -287,9 +287,9 @@ def run(
         ValueError, FileNotFoundError: something about the config or the data is wrong; nothing was written.
         FloatingPointError: the loss is not finite; the message names the recordings, and the last good state is kept.
     """
-    ledger, experiment = Path(ledger), Experiment(cfg)
-    beside = ledger.parent / "checkpoints" / run_id(cfg)
-    folder = beside if isinstance(resume, bool) else Path(resume)
+    beside = (ledger := Path(ledger)).parent / "checkpoints" / run_id(cfg)
+    folder = checked_run_folder(beside if isinstance(resume, bool) else Path(resume))
+    experiment = Experiment(cfg)
     trains = experiment.model is not None and len(experiment.split.train) > 0
     keeper = experiment.keeper(folder, resume is not False) if trains else None
     try:

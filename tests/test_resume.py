@@ -151,11 +151,40 @@ def test_one_run_is_not_trained_twice_at_once(tmp_path):
     Keeper(tmp_path, {}).close()
 
 
+@pytest.mark.parametrize("name", ["notes.txt", ".env", "sub/.env", "last/.env", "best/model.safetensors", "last/x/y"])
+def test_a_folder_with_anything_else_in_it_is_refused_and_nothing_of_it_is_lost(tmp_path, name):
+    folder = tmp_path / "mine"
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_text("precious")
+    with pytest.raises(ValueError, match=r"mine holds .*, which is of no checkpoint; .* name a folder that is empty"):
+        run(small_run(), tmp_path / "results.jsonl", resume=folder)
+    assert (folder / name).read_text() == "precious"
+    assert not (tmp_path / "results.jsonl").exists()
+
+
+def test_only_files_that_a_keeper_wrote_are_removed(tmp_path):
+    keeper = Keeper(tmp_path / "run", {"versions": {}, "run": {}})
+    keeper.save({"w": torch.zeros(1)}, {"m": torch.zeros(1)}, {"step": 1})
+    keeper.save_best({"w": torch.zeros(1)}, {})
+    kept = [tmp_path / "run" / name for name in ("notes.txt", "last/.env", "best/model.safetensors")]
+    for path in kept:  # laid there while the run goes on
+        path.write_text("precious")
+    keeper.save({"w": torch.ones(1)}, {"m": torch.ones(1)}, {"step": 2})
+    keeper.remove()
+    assert sorted(path for path in (tmp_path / "run").rglob("*") if path.is_file()) == sorted(kept)
+    for path in kept:
+        path.unlink()
+    (tmp_path / "run/last").rmdir()
+    (tmp_path / "run/best").rmdir()
+    Keeper(tmp_path / "run", {}).remove()
+    assert not (tmp_path / "run").exists()
+
+
 def test_damage_is_told_and_half_written_files_go(tmp_path, monkeypatch):
     cfg, ledger = small_run(epochs=2), tmp_path / "results.jsonl"
     interrupted(cfg, ledger, monkeypatch, after=1)
     last = tmp_path / "checkpoints" / run_id(cfg) / "last"
-    (last / ".model-half.safetensors").write_bytes(b"half")
+    (last / f".weights-{'0' * 16}-{'0' * 32}.safetensors").write_bytes(b"half")
     (training,) = last.glob("training-*")
     training.write_bytes(training.read_bytes()[:-1] + b"?")
     with pytest.raises(ValueError, match=r"training-\w+\.safetensors is damaged or of another checkpoint"):
