@@ -1,7 +1,10 @@
 """E-CLIP workbench: CLIP for event cameras, as a small library behind notebooks.
 
-Import the parts you need (`from eclip_lib.events import read_events`); importing the package itself loads nothing
-heavy.
+What most programs need can be imported from here; the rest from the wing that it belongs to
+(`from eclip_lib.frames import frame_maps`). Nothing heavy is loaded before it is used.
 """
 
-__version__ = "0.1.0"
+import lazy_loader
+
+__version__ = "0.2.0"
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

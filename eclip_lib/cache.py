@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, TypeVar
 from uuid import uuid4
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from eclip_lib.config import RUNS
+from eclip_lib.paths import RUNS
 
 CACHE = RUNS / "cache"
+IN_MEMORY = 2 * 2**30  # bytes of an array that is filled in memory; larger ones lie on the disk from the start
 T = TypeVar("T")
 
 
@@ -60,6 +62,15 @@ def cached_array(kind: str, key: Any, compute: Callable[[], np.ndarray]) -> np.n
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.save(file, array, allow_pickle=False)
     return array
+
+
+def scratch_array(rows: int, width: int) -> np.ndarray:
+    """Return bytes to fill, (rows, width): in memory, or where they are many in a file that goes when they go."""
+    if rows * width <= IN_MEMORY:
+        return np.empty((rows, width), np.uint8)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=CACHE) as file:
+        return np.memmap(file, np.uint8, "w+", shape=(rows, width))
 
 
 def parallel_map(function: Callable[[int], T], items: Iterable[int], label: str | None) -> list[T]:

@@ -3,125 +3,12 @@
 `Run` composes the others; `to_dict`, `from_dict` round-trip, and `Run.id` names a run by the hash of its content.
 """
 
-import hashlib
-import json
-import os
-from dataclasses import asdict, dataclass, field, fields
-from math import isfinite
-from pathlib import Path
-from types import UnionType
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
-ASSETS = Path(__file__).parent / "assets"
+from eclip_lib.checked import Checked
+
 TINY = "eclip-tiny"  # the embedded CLIP, among the names of backbones
-
-
-def _project_root() -> Path:
-    """Return the checkout the package lies in, or the current folder for an installed package."""
-    above = Path(__file__).resolve().parent.parent
-    return above if (above / "pyproject.toml").is_file() else Path.cwd()
-
-
-ROOT = _project_root()
-RUNS = ROOT / "runs"  # what a user's own runs write; git-ignored
-
-
-STARTED_IN = "ECLIP_STARTED_IN"  # variable by which a notebook's kernel, whose folder is another, learns of the user's
-
-
-def find_path(name: str) -> Path:
-    """Find a file or folder by its absolute path, or relative to the current folder or to the project's.
-
-    In a notebook that the command line runs, the folder in which the command was given comes between the two.
-
-    Raises:
-        FileNotFoundError: it is in none of these places.
-    """
-    bases = (Path.cwd(), Path(os.environ.get(STARTED_IN, ".")), ROOT)
-    places = [(base / Path(name).expanduser()).resolve() for base in bases]
-    for place in places:
-        if place.exists():
-            return place
-    raise FileNotFoundError(f"no file or folder {name!r}; looked for {' and '.join(map(str, dict.fromkeys(places)))}")
-
-
-def _matches(value: Any, kind: Any) -> bool:
-    """Return whether a plain value fits the annotation of a config field."""
-    origin = get_origin(kind)
-    if origin is Literal:
-        return value in get_args(kind)
-    if origin in (Union, UnionType):
-        return any(_matches(value, option) for option in get_args(kind))
-    if origin is tuple:
-        return isinstance(value, tuple) and all(_matches(item, get_args(kind)[0]) for item in value)
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, kind)
-
-
-def _shown(kind: Any) -> str:
-    """Describe an annotation to a user."""
-    if get_origin(kind) is Literal:
-        return "one of " + ", ".join(repr(option) for option in get_args(kind))
-    return getattr(kind, "__name__", str(kind)) if get_origin(kind) is None else str(kind)
-
-
-class Checked:
-    """Check the type of every field of a frozen dataclass and the ranges named in `_at_least` and `_at_most`."""
-
-    _at_least: ClassVar[dict[str, float]] = {}
-    _at_most: ClassVar[dict[str, float]] = {}
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a field of another type, one that is not finite, or one out of its range."""
-        hints = get_type_hints(type(self))
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if get_origin(hints[item.name]) is tuple and isinstance(value, list):
-                value = tuple(value)
-                object.__setattr__(self, item.name, value)
-            if not _matches(value, hints[item.name]):
-                raise ValueError(f"{type(self).__name__}.{item.name} = {value!r}: expected {_shown(hints[item.name])}")
-            self._check_range(item.name, value)
-
-    def _check_range(self, name: str, value: Any) -> None:
-        """Raise ValueError for a number that is not finite or out of range."""
-        if not isinstance(value, int | float):
-            return
-        if not isfinite(value):
-            raise ValueError(f"{type(self).__name__}.{name} = {value!r}: must be a finite number")
-        if value < self._at_least.get(name, value):
-            raise ValueError(f"{type(self).__name__}.{name} = {value!r}: must be at least {self._at_least[name]}")
-        if value > self._at_most.get(name, value):
-            raise ValueError(f"{type(self).__name__}.{name} = {value!r}: must be at most {self._at_most[name]}")
-
-    def to_dict(self) -> dict:
-        """Return the fields as plain values that JSON can hold."""
-        return json.loads(json.dumps(asdict(self)))
-
-    @property
-    def id(self) -> str:
-        """Return 8 hex digits that name this config."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "Checked":
-        """Rebuild a config from `to_dict`.
-
-        Raises:
-            ValueError: a name is not a field of the config.
-        """
-        hints = get_type_hints(cls)
-        known = [item.name for item in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ValueError(f"{cls.__name__} has no field {', '.join(unknown)}; its fields are {', '.join(known)}")
-        nested = {k: hints[k].from_dict(v) if hasattr(hints[k], "from_dict") else v for k, v in values.items()}
-        return cls(**nested)
-
-
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     # E-CLIP v1 as published (fact sheet section 1); the trained event tower is our reading, v1 leaves it open.
     "paper": {

@@ -21,7 +21,6 @@ ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE, GRAY = (
 )  # fmt: skip
 SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#000000")
 ON, OFF = VERMILION, BLUE  # as in the event frames: ON reddish, OFF bluish
-
 # Set for every figure, so that it does not depend on what a notebook has changed.
 styled = rc_context(
     {

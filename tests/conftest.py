@@ -7,14 +7,18 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-import tests.typechecker  # noqa: F401  the hook below finds it by name
+import tests.support.typechecker  # noqa: F401  the hook below finds it by name
 
 # Before anything of eclip_lib is imported. Where users come in, the library has better words for a wrong type; and
 # torch.compile cannot look through the checks of the event encoder.
-TENSOR_FILES = "backbone losses prompts text_encoder model eventbind inputs evaluation metrics training inside"
-install_import_hook([f"eclip_lib.{name}" for name in TENSOR_FILES.split()], "tests.typechecker.check")
+TENSOR_FILES = """
+clip.backbone model.losses model.prompts model.text_encoder model.eclip model.eventbind data.inputs evaluation.metrics
+evaluation.intervals evaluation.scores training.loop training.schedule training.scoring views.inside.attention
+views.inside.stages views.inside.tables views.inside.training
+"""
+install_import_hook([f"eclip_lib.{name}" for name in TENSOR_FILES.split()], "tests.support.typechecker.check")
 
-from eclip_lib.backbone import load_clip  # noqa: E402
+from eclip_lib.clip import load_clip  # noqa: E402
 from eclip_lib.events import EVENT_DTYPE, Recording  # noqa: E402
 
 settings.register_profile("steady", deadline=None, derandomize=True)  # a slow machine is no failure, nor is luck

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from eclip_lib.cache import atomic_path
-from eclip_lib.config import RUNS
+from eclip_lib.paths import RUNS
 
 NAMES = sorted(path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py"))
 

@@ -13,11 +13,12 @@ from unittest.mock import patch
 
 import nbformat
 
-from eclip_lib import ablation, ablation_cluster
-from eclip_lib.ablation import NOTEBOOK, Cell, make_cells, prepare, run_batch
-from eclip_lib.ablation_cluster import open_workers, thread_environment
-from eclip_lib.ablation_grid import ablation_base, make_grid, preset_variants
-from eclip_lib.results import read_results
+from eclip_lib.experiments.batch import cluster, running
+from eclip_lib.experiments.batch.cells import NOTEBOOK, Cell, make_cells, prepare
+from eclip_lib.experiments.batch.cluster import open_workers, thread_environment
+from eclip_lib.experiments.batch.grid import ablation_base, make_grid, preset_variants
+from eclip_lib.experiments.batch.running import run_batch
+from eclip_lib.ledger import read_results
 from tests.benchmarks.timing import table
 
 VARIANTS, SEEDS = 4, 3
@@ -59,8 +60,8 @@ def by_batch(workers: int) -> Callable[[Sequence[Cell]], None]:
 
     def do(cells: Sequence[Cell]) -> None:
         with (
-            patch.object(ablation_cluster, "cores", lambda: workers),
-            patch.object(ablation, "prepare", lambda todo: None),
+            patch.object(cluster, "cores", lambda: workers),
+            patch.object(running, "prepare", lambda todo: None),
             open_workers(workers) as opened,
         ):
             failed = [one.error for one in run_batch(cells, opened) if one.status != "done"]

@@ -5,13 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from eclip_lib.checkpoints import load_checkpoint
 from eclip_lib.config import TINY
-from eclip_lib.datasets import load_dataset
-from eclip_lib.evaluation import class_scores, embed_events
-from eclip_lib.inputs import FrameSet, load_frames
-from eclip_lib.model import EClip
-from eclip_lib.splits import split_dataset
+from eclip_lib.data.inputs import FrameSet, load_frames
+from eclip_lib.data.loading import load_dataset
+from eclip_lib.data.splits import split_dataset
+from eclip_lib.evaluation.scores import class_scores, embed_events
+from eclip_lib.model.eclip import EClip
+from eclip_lib.training.checkpoints import load_checkpoint
 from tests.benchmarks.bench_text import CALTECH, MANY
 from tests.benchmarks.timing import ms, side_by_side, table
 

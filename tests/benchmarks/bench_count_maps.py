@@ -6,8 +6,8 @@ from evlib.representations import create_stacked_histogram
 from evlib.representations_rs import stacked_histogram_dense
 from tonic.transforms import ToFrame
 
-from eclip_lib.ecm import count_maps
-from eclip_lib.events import Recording
+from eclip_lib.events.recording import Recording
+from eclip_lib.frames.counting import count_maps
 from tests.benchmarks.recordings import camera_recording, random_recording
 from tests.benchmarks.timing import ms, side_by_side, table, verdict
 

@@ -4,9 +4,9 @@ import torch
 from open_clip.model import CLIP
 from torch import Tensor
 
-from eclip_lib.backbone import load_clip
+from eclip_lib.clip.backbone import load_clip
 from eclip_lib.config import TINY, ModelConfig
-from eclip_lib.model import EClip
+from eclip_lib.model.eclip import EClip
 from tests.benchmarks.timing import ms, side_by_side, table
 
 BATCH, FRAMES = 4, 3

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from time import perf_counter
 
-from eclip_lib.experiment import Experiment
-from eclip_lib.presets import quickstart_run
+from eclip_lib.experiments.experiment import Experiment
+from eclip_lib.experiments.presets import quickstart_run
 from tests.benchmarks.timing import table
 
 EPOCHS = 3  # the best counts; workers start with the first

@@ -14,10 +14,11 @@ from ipywidgets import Widget
 from jupyter_client import KernelManager
 from jupyter_client.kernelspec import KernelSpec
 
-from eclip_lib.config import ROOT, FrameConfig
-from eclip_lib.events import write_events
-from eclip_lib.explorer import Explorer
-from eclip_lib.samples import file_sample
+from eclip_lib.config import FrameConfig
+from eclip_lib.events.files import write_events
+from eclip_lib.paths import ROOT
+from eclip_lib.views.explorer.explorer import Explorer
+from eclip_lib.views.samples import file_sample
 from tests.benchmarks.recordings import camera_recording
 from tests.benchmarks.timing import table
 

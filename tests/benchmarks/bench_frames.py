@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from eclip_lib.colors import color_maps
 from eclip_lib.config import FrameConfig
-from eclip_lib.ecm import event_frames, frame_maps
-from eclip_lib.events import read_events, write_events
-from eclip_lib.resize import resize
+from eclip_lib.events.files import read_events, write_events
+from eclip_lib.frames.colors import color_maps
+from eclip_lib.frames.counting import frame_maps
+from eclip_lib.frames.drawing import event_frames
+from eclip_lib.frames.resizing import resize
 from tests.benchmarks.recordings import SENSOR, camera_recording
 from tests.benchmarks.timing import ms, side_by_side, table, verdict
 

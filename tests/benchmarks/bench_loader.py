@@ -8,10 +8,12 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from eclip_lib.config import DataConfig, FrameConfig
-from eclip_lib.datasets import EventData, load_dataset
-from eclip_lib.ecm import event_frames, frame_maps, frames_from_maps
-from eclip_lib.events import read_events, write_events
-from eclip_lib.loader import map_loader
+from eclip_lib.data.event_data import EventData
+from eclip_lib.data.loading import load_dataset
+from eclip_lib.data.streaming import map_loader
+from eclip_lib.events.files import read_events, write_events
+from eclip_lib.frames.counting import frame_maps
+from eclip_lib.frames.drawing import event_frames, frames_from_maps
 from tests.benchmarks.recordings import SENSOR, camera_recording
 from tests.benchmarks.timing import ms, side_by_side, table, timed
 

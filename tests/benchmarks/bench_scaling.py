@@ -2,8 +2,9 @@ import tracemalloc
 from collections.abc import Callable
 
 from eclip_lib.config import FrameConfig
-from eclip_lib.ecm import event_frames, frame_maps
-from eclip_lib.events import Recording
+from eclip_lib.events.recording import Recording
+from eclip_lib.frames.counting import frame_maps
+from eclip_lib.frames.drawing import event_frames
 from tests.benchmarks.recordings import random_recording
 from tests.benchmarks.timing import ms, side_by_side, table
 

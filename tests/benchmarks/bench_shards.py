@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from eclip_lib.config import DataConfig, FrameConfig
-from eclip_lib.datasets import EventData, list_files, load_dataset
-from eclip_lib.event_data import tracked_classes
-from eclip_lib.events import Recording, write_events
-from eclip_lib.loader import map_loader
-from eclip_lib.shards import pack
+from eclip_lib.data.event_data import EventData, tracked_classes
+from eclip_lib.data.loading import list_files, load_dataset
+from eclip_lib.data.shards import pack
+from eclip_lib.data.streaming import map_loader
+from eclip_lib.events.files import write_events
+from eclip_lib.events.recording import Recording
 from tests.benchmarks.recordings import camera_recording
 from tests.benchmarks.timing import side_by_side, table, timed
 

@@ -6,8 +6,8 @@ import torch
 from open_clip.model import CLIP
 from torch import Tensor
 
-from eclip_lib.backbone import load_clip
-from eclip_lib.text_encoder import TOKENS, encode_prompts, suffix_tokens
+from eclip_lib.clip.backbone import load_clip
+from eclip_lib.model.text_encoder import TOKENS, encode_prompts, suffix_tokens
 from tests.benchmarks.timing import ms, side_by_side, table, timed, verdict
 
 CALTECH = (  # noqa: SIM905  (as a list it would take 101 lines)

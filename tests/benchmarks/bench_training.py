@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from torch import Tensor
 
-from eclip_lib import objective, prompts
-from eclip_lib.backbone import load_clip
+from eclip_lib.clip.backbone import load_clip
 from eclip_lib.config import LossConfig, ModelConfig
-from eclip_lib.evaluation import class_scores
-from eclip_lib.model import EClip
+from eclip_lib.evaluation.scores import class_scores
+from eclip_lib.model import prompts
+from eclip_lib.model.eclip import EClip
+from eclip_lib.training import objective
 from tests.benchmarks.bench_text import CALTECH, peak_bytes
 from tests.benchmarks.timing import ms, table, timed, verdict
 

@@ -2,9 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from eclip_lib.camera import SaccadeCamera
-from eclip_lib.events import EVENT_DTYPE, Recording
-from eclip_lib.icons import icons100
+from eclip_lib.camera.simulation import SaccadeCamera
+from eclip_lib.data.embedded_stills import icons100
+from eclip_lib.events.array import EVENT_DTYPE
+from eclip_lib.events.recording import Recording
 
 SENSOR = (180, 240)  # that of N-Caltech101
 MOST_NOISE = 0.04  # natural log of intensity; a sensitive camera, for many events from one still

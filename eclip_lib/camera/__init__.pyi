@@ -1,0 +1,7 @@
+from .folder import read_camera as read_camera
+from .folder import record_folder as record_folder
+from .simulation import VERSION as VERSION
+from .simulation import SaccadeCamera as SaccadeCamera
+from .stills import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from .stills import read_still as read_still
+from .stills import to_rgb as to_rgb

@@ -1,0 +1,15 @@
+from .intervals import bootstrap_draws as bootstrap_draws
+from .intervals import mean_sd as mean_sd
+from .intervals import paired_interval as paired_interval
+from .metrics import confusion_matrix as confusion_matrix
+from .metrics import topk_accuracy as topk_accuracy
+from .metrics import worst_confusions as worst_confusions
+from .predictions import class_table as class_table
+from .predictions import correct_pair as correct_pair
+from .predictions import read_predictions as read_predictions
+from .predictions import write_predictions as write_predictions
+from .protocols import check_run as check_run
+from .protocols import evaluate as evaluate
+from .protocols import load_target as load_target
+from .scores import class_scores as class_scores
+from .scores import embed_events as embed_events

@@ -1,0 +1,1 @@
+"""Readers of event files, a file a format."""

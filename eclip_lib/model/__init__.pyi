@@ -1,0 +1,11 @@
+from .eclip import EClip as EClip
+from .event_encoder import BlockPrompts as BlockPrompts
+from .event_encoder import EventEncoder as EventEncoder
+from .event_encoder import apply_block as apply_block
+from .eventbind import load_eventbind_checkpoint as load_eventbind_checkpoint
+from .losses import STILL_TERMS as STILL_TERMS
+from .losses import TERMS as TERMS
+from .losses import contrastive_terms as contrastive_terms
+from .losses import htca as htca
+from .losses import info_nce as info_nce
+from .losses import symmetric_cross_entropy as symmetric_cross_entropy

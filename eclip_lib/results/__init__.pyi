@@ -1,0 +1,15 @@
+from . import plots as plots
+from .comparisons import effects as effects
+from .page import write_report as write_report
+from .sections import by_title as by_title
+from .sections import result_sections as result_sections
+from .sections import show as show
+from .sections import write_sections as write_sections
+from .summaries import markdown as markdown
+from .summaries import paired_gains as paired_gains
+from .summaries import recipe_gains as recipe_gains
+from .summaries import result_table as result_table
+from .summaries import summary_table as summary_table
+from .tables import each_once as each_once
+from .tables import families as families
+from .tables import gain_table as gain_table

@@ -1,0 +1,13 @@
+from .checkpoints import describe as describe
+from .checkpoints import load_checkpoint as load_checkpoint
+from .checkpoints import read_description as read_description
+from .checkpoints import save_checkpoint as save_checkpoint
+from .distributed import device_name as device_name
+from .distributed import first_alone as first_alone
+from .distributed import make_fabric as make_fabric
+from .keeper import Keeper as Keeper
+from .keeper import checked_run_folder as checked_run_folder
+from .loop import fit as fit
+from .schedule import seed_everything as seed_everything
+from .scoring import shared_scores as shared_scores
+from .tensorboard_logs import logged as logged

@@ -1,0 +1,1 @@
+"""The explorer: a recording, its frames under two settings, controls, exports."""
