@@ -9,70 +9,10 @@ from eclip_lib.clip.backbone import load_clip, normalize_images
 from eclip_lib.config import ModelConfig
 from eclip_lib.data.inputs import text_features
 from eclip_lib.model.eclip import EClip
-from eclip_lib.model.event_encoder import attend
 from eclip_lib.training.checkpoints import load_checkpoint
 from eclip_lib.views.inside import sample_pairs
 from eclip_lib.views.samples import sample_names
-
-NAMES = ["dog", "ice cream", "tennis racket", "car"]
-
-
-@pytest.fixture
-def frames():
-    return torch.rand(4, 3, 3, 48, 48)
-
-
-@pytest.fixture
-def valid():
-    return torch.tensor([[True, True, True], [True, True, False], [True, False, False], [True, True, True]])
-
-
-def full(clip, **fields):
-    """Return a model of which every part does something, in eval mode."""
-    torch.manual_seed(1)
-    model = EClip(ModelConfig(**fields), clip).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.requires_grad and not name.startswith("event_encoder.visual."):
-                parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
-
-
-def plain_mean(clip, frames, valid, normalize=True):
-    frames = normalize_images(clip, frames) if normalize else frames
-    return torch.stack(
-        [F.normalize(clip.encode_image(f[v]).mean(0), dim=-1) for f, v in zip(frames, valid, strict=True)]
-    )
-
-
-def test_workbench_starts_as_clip(clip, frames, valid):
-    model = EClip(ModelConfig(), clip).eval()
-    assert torch.allclose(model.encode_events(frames, valid), plain_mean(clip, frames, valid), atol=1e-5)
-    text_emb = clip.encode_text(clip.tokenizer([f"A sketch image of a {n}." for n in NAMES]), normalize=True)
-    assert torch.allclose(model.encode_text(NAMES), text_emb, atol=1e-5)
-    assert torch.allclose(
-        model.encode_text(NAMES, model.encode_events(frames, valid)), text_emb.expand(4, -1, -1), atol=1e-5
-    )
-
-
-@pytest.mark.parametrize("template", ["{} in a sketch.", "a {}", "A sketch image of a {}."])
-def test_any_template_reads_as_written(clip, template):
-    model = EClip(ModelConfig(template=template, text_prompts="handcrafted"), clip)
-    text_emb = clip.encode_text(clip.tokenizer([template.format(n) for n in NAMES]), normalize=True)
-    assert torch.allclose(model.encode_text(NAMES), text_emb, atol=1e-5)
-
-
-def test_without_additions_the_paper_is_clip(clip, frames, valid):
-    off = {"temporal_embedding": False, "cross_frame_prompts": False, "event_prompts": 0}
-    model = EClip(ModelConfig(recipe="paper", text_prompts="handcrafted", content_prompts="none", **off), clip).eval()
-    assert torch.allclose(model.encode_events(frames, valid), plain_mean(clip, frames, valid, False), atol=1e-5)
-
-
-def test_attention_equals_running_the_block_on_the_concatenation(clip):
-    block, x, prompts = clip.visual.transformer.resblocks[0], torch.randn(6, 37, 128), torch.randn(6, 5, 128)
-    y = x + attend(block, x, prompts, None)
-    y = y + block.mlp(block.ln_2(y))
-    assert torch.allclose(y, block(torch.cat([x, prompts], 1))[:, :37], atol=1e-5)
+from tests.support.models import NAMES, full
 
 
 def test_gate_at_one_is_the_paper(clip, frames, valid):
@@ -99,13 +39,6 @@ def test_permuting_a_batch_permutes_the_output(clip, frames, valid, recipe):
     model, order = full(clip, recipe=recipe), torch.tensor([2, 0, 3, 1])
     straight = model.classify(frames, valid, NAMES)
     assert torch.allclose(model.classify(frames[order], valid[order], NAMES), straight[order], atol=1e-4)
-
-
-def test_one_frame_without_additions_is_encode_image(clip, frames):
-    model = EClip(ModelConfig(), clip).eval()
-    image_emb = clip.encode_image(normalize_images(clip, frames[:, 0]), normalize=True)
-    one = model.encode_events(frames[:, :1], torch.ones(4, 1, dtype=torch.bool))
-    assert torch.allclose(one, image_emb, atol=1e-5)
 
 
 @pytest.mark.parametrize("recipe", ["paper", "workbench"])
@@ -292,18 +225,6 @@ def test_bad_input_is_refused(clip, frames, valid):
         model.encode_text(["antidisestablishmentarianism " * 9])
     with pytest.raises(ValueError, match="do not belong to this model"):
         model.load_trained_state(EClip(ModelConfig(event_prompts=4), clip).trained_state())
-
-
-@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-32-quickgelu"])
-def test_a_published_architecture_is_a_drop_in(name, valid):
-    torch.manual_seed(0)
-    big = load_clip(name, "random")
-    model = EClip(ModelConfig(backbone=name, pretrained="random"), big).eval()
-    frames = torch.rand(1, 3, 3, 224, 224)
-    with torch.no_grad():
-        assert torch.allclose(model.encode_events(frames, valid[1:2]), plain_mean(big, frames, valid[1:2]), atol=1e-5)
-        text_emb = big.encode_text(big.tokenizer(["A sketch image of a dog."]), normalize=True)
-        assert torch.allclose(model.encode_text(["dog"]), text_emb, atol=1e-5)
 
 
 @pytest.mark.parametrize(
