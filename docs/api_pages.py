@@ -1,0 +1,117 @@
+"""The pages of the API: one for the face of the package, one for each wing, one for the command line.
+
+The package as it lies on disk -> reStructuredText by the name of its page. The order is that of the house in
+pyproject.toml; what a page tells is read off the docstrings, so that nothing here has to follow the code.
+"""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = "eclip_lib"
+ROOM = re.compile(r"[\w/, ]+: \S")  # a line of a face that says what is in which file
+
+
+def api_pages() -> dict[str, str]:
+    """Return every page of the API by its file name."""
+    names = house()
+    wings = [name for name in names if (ROOT / PACKAGE / name).is_dir()]
+    pages = {f"{name}.rst": wing_page(name) for name in wings}
+    pages["foundations.rst"] = foundations_page([name for name in names if name not in wings])
+    pages["cli.rst"] += command_help()
+    pages["index.rst"] = index_page(wings)
+    return pages
+
+
+def house() -> list[str]:
+    """Return the names of the house from bottom to top, as the contract of its layers has them."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in settings if contract["type"] == "layers"]
+    return [name.strip() for layer in reversed(layers) for name in layer.split("|")]
+
+
+def index_page(wings: list[str]) -> str:
+    """Return the page of the package's own face, with the list of the other pages."""
+    pages = "\n".join(f"   {name}" for name in ["foundations", *wings])
+    tree = f".. toctree::\n   :caption: From bottom to top\n   :maxdepth: 1\n\n{pages}\n"
+    return title("API") + docstring(ROOT / PACKAGE / "__init__.py") + given_names(PACKAGE) + tree
+
+
+def foundations_page(names: list[str]) -> str:
+    """Return the page of the single files below all wings."""
+    return title("foundations") + "What every wing stands on.\n\n" + "".join(file_section(PACKAGE, n) for n in names)
+
+
+def wing_page(name: str) -> str:
+    """Return the page of a wing: what its face says and gives, then its files and folders."""
+    return title(name) + package_section(f"{PACKAGE}.{name}")
+
+
+def package_section(package: str) -> str:
+    """Return what the face of a package says and gives, then its files, then its folders."""
+    folder = ROOT.joinpath(*package.split("."))
+    files = [path.stem for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
+    parts = [docstring(folder / "__init__.py"), given_names(package)]
+    parts += [file_section(package, name) for name in files]
+    for face in sorted(folder.glob("*/__init__.py")):
+        inner = f"{package}.{face.parent.name}"
+        parts.append(title(f"{face.parent.name}/", "-") + package_section(inner))
+    return "".join(parts)
+
+
+def file_section(package: str, name: str) -> str:
+    """Return the section of a file: what `autodoc` finds there."""
+    return title(name, "~" if package.count(".") > 1 else "-") + f".. automodule:: {package}.{name}\n   :members:\n\n"
+
+
+def title(text: str, mark: str = "=") -> str:
+    """Return a heading."""
+    return f"{text}\n{mark * len(text)}\n\n"
+
+
+def docstring(path: Path) -> str:
+    """Return the docstring of a face; the lines that say what is in which file become a list."""
+    lines = []
+    for line in (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines():
+        rooms = re.split(r"\s{2,}", line) if ROOM.match(line) else []
+        lines += [re.sub(r"^([\w/, ]+):", r"- **\1**:", room) for room in rooms] or [line]
+    return "\n".join(lines) + "\n\n"
+
+
+def given_names(package: str) -> str:
+    """Return a line of links to all names that the face of a package gives."""
+    links = [f":py:obj:`{name} <{target}>`" for name, target in sorted(face_names(package).items())]
+    return f"``from {package} import``: {', '.join(links)}\n\n" if links else ""
+
+
+def face_names(package: str) -> dict[str, str]:
+    """Return where each name of a face is written, followed through the faces in between."""
+    stub = ROOT.joinpath(*package.split("."), "__init__.pyi")
+    names = {}
+    for node in ast.parse(stub.read_text() if stub.exists() else "").body:
+        if isinstance(node, ast.ImportFrom):
+            module = f"{package}.{node.module}" if node.module else package
+            inner = face_names(module) if node.module else {}
+            names |= {alias.name: inner.get(alias.name, f"{module}.{alias.name}") for alias in node.names}
+    return names
+
+
+def command_help() -> str:
+    """Return what `eclip COMMAND --help` says, for all commands."""
+    from eclip_lib.cli.program import main
+
+    return title("eclip", "-") + "".join(help_of(main, "eclip"))
+
+
+def help_of(command: click.Command, path: str) -> list[str]:
+    """Return the help of a command and of those below it, each as a literal block."""
+    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
+    indented = "\n".join(f"   {line}".rstrip() for line in command.get_help(context).splitlines())
+    found = [f".. code-block:: text\n\n{indented}\n\n"]
+    for name, inner in getattr(command, "commands", {}).items():
+        found += [title(f"{path} {name}", "-"), *help_of(inner, f"{path} {name}")]
+    return found
