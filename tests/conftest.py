@@ -12,9 +12,9 @@ import tests.support.typechecker  # noqa: F401  the hook below finds it by name
 # Before anything of eclip_lib is imported. Where users come in, the library has better words for a wrong type; and
 # torch.compile cannot look through the checks of the event encoder.
 TENSOR_FILES = """
-clip.backbone model.losses model.prompts model.text_encoder model.eclip model.eventbind data.inputs evaluation.metrics
-evaluation.intervals evaluation.scores training.loop training.schedule training.scoring views.inside.attention
-views.inside.stages views.inside.tables views.inside.training
+clip.backbone model.losses model.text_prompts model.text_encoder model.eclip model.eventbind data.inputs
+evaluation.metrics evaluation.intervals evaluation.scores training.loop training.schedule training.scoring
+views.inside.attention views.inside.stages views.inside.tables views.inside.training
 """
 install_import_hook([f"eclip_lib.{name}" for name in TENSOR_FILES.split()], "tests.support.typechecker.check")
 

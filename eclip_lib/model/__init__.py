@@ -1,8 +1,9 @@
 """The method, E-CLIP: three towers, prompts, and the losses that align them.
 
-event_encoder: CLIP's image tower with temporal modelling and event prompts     eclip: `EClip`, all under one roof
-prompts: hybrid text prompts and content prompts                                text_encoder: texts with a shared prefix
-losses: HTCA, the contrastive terms (event-image, event-text, text-text)        eventbind: official checkpoints
+event_encoder: CLIP's image tower over frames     event_prompts: modality and cross-frame prompts
+text_encoder: texts that share a prefix           text_prompts: hybrid text prompts and content prompts
+losses: HTCA (event-image, event-text, text-text) eclip: `EClip`, the three towers under one roof
+eventbind: checkpoints of the official code
 """
 
 import lazy_loader

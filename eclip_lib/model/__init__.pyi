@@ -1,7 +1,7 @@
 from .eclip import EClip as EClip
-from .event_encoder import BlockPrompts as BlockPrompts
 from .event_encoder import EventEncoder as EventEncoder
 from .event_encoder import apply_block as apply_block
+from .event_prompts import BlockPrompts as BlockPrompts
 from .eventbind import load_eventbind_checkpoint as load_eventbind_checkpoint
 from .losses import STILL_TERMS as STILL_TERMS
 from .losses import TERMS as TERMS

@@ -15,7 +15,7 @@ from eclip_lib.clip import normalize_images
 from eclip_lib.config import ModelConfig
 from eclip_lib.model.event_encoder import EventEncoder
 from eclip_lib.model.losses import cosine_logits
-from eclip_lib.model.prompts import HybridPrompts
+from eclip_lib.model.text_prompts import HybridPrompts
 
 HANDCRAFTED = "prompts.handcrafted.context"  # among the weights only where it was trained, as EventBind's code does
 
