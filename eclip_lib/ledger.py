@@ -19,10 +19,10 @@ from pathlib import Path
 import pandas as pd
 
 from eclip_lib import __version__
-from eclip_lib.paths import ROOT, RUNS
+from eclip_lib.paths import INSTALLED, REPORTS, ROOT, RUNS
 
 LEDGER = RUNS / "results.jsonl"
-PUBLISHED = ROOT / "reports" / "results.jsonl"
+PUBLISHED = REPORTS / "results.jsonl"
 COLUMNS = (  # of a row; a table has the metrics besides
     *("run_id", "experiment", "method", "dataset", "simulated", "protocol", "shots", "seed", "fold", "recipe"),
     *("backbone", "preset", "variant", "smoke", "metrics", "losses", "split_hash", "predictions"),
@@ -38,6 +38,9 @@ METHOD_NAMES = {
 
 
 def _git(*arguments: str) -> str:
+    """Return what git says of the sources; nothing where they are no checkout."""
+    if INSTALLED:
+        return ""  # a repository around the user's folder is another project
     try:
         done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
@@ -221,6 +224,6 @@ def label_name(label: str) -> str:
 
 def setting(protocol: str, shots: float | None) -> str:
     """Name a protocol in a table, with its shots where it has some."""
-    if pd.isna(shots):
+    if shots is None or pd.isna(shots):
         return protocol
     return f"{int(shots)}-shot" if protocol == "few-shot" else f"{protocol}, {int(shots)}-shot"

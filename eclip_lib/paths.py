@@ -1,20 +1,21 @@
-"""Where things lie: the project that runs belong to, what a user names, and what ships with the package."""
+"""Where things lie: what ships with the package, where runs go, and what a user names.
+
+A checkout has notebooks and reports beside the package, and runs go there too. A wheel carries them inside, where
+nothing is ever written: runs go to the folder in which the user works.
+"""
 
 import os
 from pathlib import Path
 
-ASSETS = Path(__file__).parent / "assets"
-
-
-def _project_root() -> Path:
-    """Return the checkout the package lies in, or the current folder for an installed package."""
-    above = Path(__file__).resolve().parent.parent
-    return above if (above / "pyproject.toml").is_file() else Path.cwd()
-
-
-ROOT = _project_root()
-RUNS = ROOT / "runs"  # what a user's own runs write; git-ignored
+_PACKAGE = Path(__file__).resolve().parent
+_CARRIED = _PACKAGE / "shipped"  # only a wheel has it; see pyproject.toml
 STARTED_IN = "ECLIP_STARTED_IN"  # variable by which a notebook's kernel, whose folder is another, learns of the user's
+
+INSTALLED = _CARRIED.is_dir()
+SHIPPED = _CARRIED if INSTALLED else _PACKAGE.parent
+ASSETS, NOTEBOOKS, REPORTS = _PACKAGE / "assets", SHIPPED / "notebooks", SHIPPED / "reports"
+ROOT = Path.cwd() / os.environ.get(STARTED_IN, "") if INSTALLED else SHIPPED
+RUNS = ROOT / "runs"  # what a user's own runs write; git-ignored
 
 
 def find_path(name: str) -> Path:

@@ -16,9 +16,9 @@ from eclip_lib.calibration.pairs import caltech_pairs
 from eclip_lib.calibration.profiles import Profile, compare, profile
 from eclip_lib.camera import SaccadeCamera
 from eclip_lib.ledger import percent, provenance
-from eclip_lib.paths import ROOT
+from eclip_lib.paths import REPORTS
 
-PUBLISHED = ROOT / "reports" / "camera_calibration.json"
+PUBLISHED = REPORTS / "camera_calibration.json"
 
 
 def agreement_table(real: Profile, simulated: Mapping[str, Profile]) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from eclip_lib.cli.ablate import ablate_command
 from eclip_lib.cli.commands import Commands
 from eclip_lib.cli.data import data
 from eclip_lib.cli.evaluate import classify_command, eval_command
+from eclip_lib.cli.notebooks import notebooks_command
 from eclip_lib.cli.record import record_command
 from eclip_lib.cli.report import report_command
 from eclip_lib.cli.run import run_command
@@ -29,5 +30,6 @@ for command in (
     classify_command,
     ablate_command,
     report_command,
+    notebooks_command,
 ):
     main.add_command(command)

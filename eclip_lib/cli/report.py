@@ -8,29 +8,27 @@ from pathlib import Path
 
 import click
 
-from eclip_lib.paths import ROOT
-
-FOLDER = ROOT / "reports"
+from eclip_lib.paths import INSTALLED, REPORTS, RUNS
 
 
 @click.command("report")
 @click.option(
     "--ledger",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=FOLDER / "results.jsonl",
-    help="File of rows, its predictions beside it.  [default: the tracked reports/results.jsonl]",
+    default=REPORTS / "results.jsonl",
+    help="File of rows, its predictions beside it.  [default: the published reports/results.jsonl]",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
-    default=FOLDER,
-    help="Folder of index.html, tables/ and figures/.  [default: reports]",
+    default=RUNS / "report" if INSTALLED else REPORTS,
+    help="Folder of index.html, tables/ and figures/.  [default: reports of a checkout, else runs/report]",
 )
 @click.option(
     "--quickstart",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=FOLDER / "00_quickstart.html",
-    help="Page of the executed quickstart, as `eclip run` writes it.  [default: the tracked one]",
+    default=REPORTS / "00_quickstart.html",
+    help="Page of the executed quickstart, as `eclip run` writes it.  [default: the published one]",
 )
 def report_command(ledger: Path, out: Path, quickstart: Path) -> None:
     """Make tables, figures and a page of the results in a ledger; the same ledger gives the same files.

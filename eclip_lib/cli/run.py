@@ -21,10 +21,13 @@ import click
 def run_command(notebook: Path, given: tuple[tuple[str, str], ...], listing: bool) -> None:
     """Run NOTEBOOK from start to end and keep it, with a page to look at, under runs/.
 
-    Example: eclip run notebooks/00_quickstart.ipynb -p size full
-    """
-    from eclip_lib.experiments import NotebookError, parse_parameters, read_parameters, run_notebook
+    NOTEBOOK is a file, or the name of one that ships with eclip (`eclip notebooks` lists them).
 
+    Example: eclip run 00_quickstart -p size full
+    """
+    from eclip_lib.experiments import NotebookError, find_notebook, parse_parameters, read_parameters, run_notebook
+
+    notebook = find_notebook(notebook)
     if listing:
         click.echo("\n".join(str(parameter) for parameter in read_parameters(notebook).values()))
         return

@@ -16,3 +16,6 @@ from .pages import to_page as to_page
 from .presets import quickstart_run as quickstart_run
 from .runs import run as run
 from .runs import run_all as run_all
+from .shipped import copy_notebooks as copy_notebooks
+from .shipped import find_notebook as find_notebook
+from .shipped import shipped_notebooks as shipped_notebooks

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
-from eclip_lib.paths import ROOT
+from eclip_lib.paths import ROOT, SHIPPED
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Everything that nbconvert's page loads from elsewhere: require.js, MathJax, Mermaid and the widget manager.
@@ -33,11 +33,10 @@ def to_page(notebook: nbformat.NotebookNode, path: Path) -> str:
     shown = nbformat.from_dict(notebook)
     shown.metadata.pop("widgets", None)
     shown.metadata["title"] = _title(shown) or path.stem
+    attach_pictures(shown, path.resolve().parent)
     for cell in shown.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
-        elif cell.cell_type == "markdown":
-            _attach_pictures(cell, path.resolve().parent)
     quiet = logging.getLogger("eclip_lib.experiments.pages")
     quiet.setLevel(logging.ERROR)  # it would warn of each picture without an alternative text
     exporter = HTMLExporter(
@@ -52,14 +51,25 @@ def to_page(notebook: nbformat.NotebookNode, path: Path) -> str:
     return exporter.from_notebook_node(shown, resources=resources)[0]
 
 
-def _attach_pictures(cell: nbformat.NotebookNode, folder: Path) -> None:
-    """Put the PNG files of the project that a text shows into its cell; nbconvert takes none from other folders."""
-    for link in re.findall(r"!\[[^]]*\]\(([^):]+\.png)\)", cell.source):
-        file = (folder / link).resolve()
-        if file.is_file() and file.is_relative_to(ROOT):
-            encoded = base64.b64encode(file.read_bytes()).decode()
-            cell.setdefault("attachments", {})[file.name] = {"image/png": encoded}
-            cell.source = cell.source.replace(f"]({link})", f"](attachment:{file.name})")
+def attach_pictures(notebook: nbformat.NotebookNode, folder: Path) -> None:
+    """Put the PNG files of the project that a notebook's text shows into its cells, so that it shows them anywhere.
+
+    Args:
+        notebook: is modified.
+        folder: in which it lies; links start there.
+    """
+    for cell in notebook.cells:
+        for link in _pictures(cell):
+            file = (folder / link).resolve()
+            if file.is_file() and any(file.is_relative_to(place) for place in (ROOT, SHIPPED)):
+                encoded = base64.b64encode(file.read_bytes()).decode()
+                cell.setdefault("attachments", {})[file.name] = {"image/png": encoded}
+                cell.source = cell.source.replace(f"]({link})", f"](attachment:{file.name})")
+
+
+def _pictures(cell: nbformat.NotebookNode) -> list[str]:
+    """Return the PNG files that a cell's text shows."""
+    return re.findall(r"!\[[^]]*\]\(([^):]+\.png)\)", cell.source) if cell.cell_type == "markdown" else []
 
 
 def _title(notebook: nbformat.NotebookNode) -> str | None:

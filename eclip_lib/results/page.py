@@ -13,10 +13,10 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from eclip_lib.cache import atomic_path
 from eclip_lib.experiments import to_page
-from eclip_lib.paths import ROOT
+from eclip_lib.paths import REPORTS
 from eclip_lib.results.sections import Section, result_sections, write_sections
 
-QUICKSTART = ROOT / "reports" / "00_quickstart.html"
+QUICKSTART = REPORTS / "00_quickstart.html"
 PAGE = "index.html"
 SUFFIXES = {"tables": {".md", ".tex", ".csv"}, "figures": {".png", ".svg"}}
 INTRODUCTION = """# E-CLIP workbench: results
@@ -63,7 +63,7 @@ def report_page(sections: Sequence[Section], quickstart: str) -> str:
         cells += [new_markdown_cell(f"{heading}\n\n{section.text}"), _shown(section)]
     for number, cell in enumerate(cells):
         cell.id = f"results-{number}"  # nbformat would draw one
-    page = to_page(new_notebook(cells=cells), ROOT / "reports" / PAGE)
+    page = to_page(new_notebook(cells=cells), REPORTS / PAGE)
     before, end, after = page.rpartition("</main>")
     return f'{before}<hr id="quickstart">\n{quickstart}\n{end}{after}'
 
@@ -89,7 +89,7 @@ def page_body(path: Path) -> str:
         ValueError: it is no such page.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no page at {path}; `eclip run notebooks/00_quickstart.ipynb -p size full` makes one")
+        raise FileNotFoundError(f"no page at {path}; `eclip run 00_quickstart -p size full` makes one")
     body = re.search(r"<main>(.*)</main>", path.read_text(encoding="utf-8"), re.DOTALL)
     if body is None:
         raise ValueError(f"{path} is no page of an executed notebook: it has no part <main>")

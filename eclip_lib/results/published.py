@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from eclip_lib.ledger import as_table, label, label_name, percent, setting
-from eclip_lib.paths import ROOT
+from eclip_lib.paths import REPORTS
 from eclip_lib.results.summaries import summarize
 
-PATH = ROOT / "reports" / "published_results.csv"
+PATH = REPORTS / "published_results.csv"
 COLUMNS = (
     *("method", "variant", "paper", "version", "table", "setting", "dataset", "backbone", "metric", "value", "unit"),
     *("source", "digitized", "derived", "doubt"),
