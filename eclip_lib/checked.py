@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from math import isfinite
 from types import UnionType
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 
 def _matches(value: Any, kind: Any) -> bool:
@@ -31,6 +31,7 @@ def _shown(kind: Any) -> str:
     return getattr(kind, "__name__", str(kind)) if get_origin(kind) is None else str(kind)
 
 
+@dataclass(frozen=True)
 class Checked:
     """Check the type of every field of a frozen dataclass and the ranges named in `_at_least` and `_at_most`."""
 
@@ -70,7 +71,7 @@ class Checked:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:8]
 
     @classmethod
-    def from_dict(cls, values: dict) -> "Checked":
+    def from_dict(cls, values: dict) -> Self:
         """Rebuild a config from `to_dict`.
 
         Raises:

@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from eclip_lib.checked import Checked
 
@@ -58,8 +58,17 @@ def _fill(config: Checked, part: str) -> None:
             object.__setattr__(config, name, value)
 
 
+T = TypeVar("T")
+
+
+def filled(value: T | None) -> T:
+    """Return the value of a field that the recipe of its config has filled in, so that it is never None."""
+    assert value is not None
+    return value
+
+
 MOST_FRAMES = 1_000_000  # of a recording; more is a slip of the pen, and would fill the memory before anyone notices
-Color = Literal["rgb", "gray", "rgb-formula", "gray-formula", "count", "signed", "eventclip"]  # see `ecm.colorize`
+Color = Literal["rgb", "gray", "rgb-formula", "gray-formula", "count", "signed", "eventclip"]  # see `frames.colorize`
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,7 @@ class ModelConfig(Checked):
         """Fill in the recipe, then check."""
         _fill(self, "model")
         super().__post_init__()
-        if self.template.count("{}") != 1:
+        if filled(self.template).count("{}") != 1:
             raise ValueError(f"ModelConfig.template = {self.template!r}: must hold one {{}} for the class name")
 
 
@@ -236,6 +245,7 @@ class DataConfig(Checked):
             )
 
 
+Method = Literal["e-clip", "clip-zero-shot", "linear-probe", "count-map-probe", "count-map-cnn"]
 FITTED = ("linear-probe", "count-map-probe", "count-map-cnn")  # methods without text: they know what they trained on
 
 
@@ -244,7 +254,7 @@ class Run(Checked):
     """One experiment: everything its ledger row depends on."""
 
     experiment: str = "quickstart"
-    method: Literal["e-clip", "clip-zero-shot", "linear-probe", "count-map-probe", "count-map-cnn"] = "e-clip"
+    method: Method = "e-clip"
     variant: str | None = None  # name of a change that an ablation makes
     smoke: bool = False
     data: DataConfig = field(default_factory=DataConfig)

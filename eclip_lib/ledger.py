@@ -3,14 +3,14 @@
 row dicts -> `runs/results.jsonl` -> pandas.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import platform
 import subprocess
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from io import FileIO
@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from eclip_lib import __version__
+from eclip_lib.locks import hold
 from eclip_lib.paths import INSTALLED, REPORTS, ROOT, RUNS
 
 LEDGER = RUNS / "results.jsonl"
@@ -94,8 +95,7 @@ def append_row(row: dict, ledger: Path = LEDGER, once: bool = False) -> bool:
     ledger = Path(ledger)
     line = json.dumps(row, sort_keys=True, allow_nan=False).encode() + b"\n"
     ledger.parent.mkdir(parents=True, exist_ok=True)
-    with ledger.open("a+b", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(ledger), ledger.open("a+b", buffering=0) as file:
         if once and find_row(ledger, row["run_id"]):
             return False
         end = file.seek(0, os.SEEK_END)
@@ -108,6 +108,18 @@ def append_row(row: dict, ledger: Path = LEDGER, once: bool = False) -> bool:
                 error.errno, f"a row could not be added to {ledger} ({error.strerror}); the ledger is as it was before"
             ) from error
     return True
+
+
+@contextmanager
+def locked(ledger: Path) -> Iterator[None]:
+    """Let no other process change a ledger meanwhile; its lock is a hidden file beside it.
+
+    Raises:
+        OSError: there can be no lock; nothing in the ledger has changed.
+    """
+    file = Path(ledger).resolve()  # whatever name a process has for it
+    with hold(file.with_name(f".{file.name}.lock")):
+        yield
 
 
 def find_row(ledger: Path, run_id: str) -> dict | None:

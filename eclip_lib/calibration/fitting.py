@@ -1,13 +1,13 @@
 """The fit of the camera's parameters to real recordings of the same stills."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from math import exp
 
 import numpy as np
 
 from eclip_lib.calibration.profiles import compare, profile, record_all
-from eclip_lib.camera import SaccadeCamera
+from eclip_lib.camera import SaccadeCamera, as_path
 from eclip_lib.events import Recording
 
 # A plain guess at N-MNIST's rig, from which its fit starts: 28 x 28 stills in the middle of a white screen, three
@@ -94,8 +94,8 @@ def fit_camera(
         for name, step in steps.items():
             for sign in (1, -1):
                 candidate = moved_camera(camera, name, sign * size[name] * step)
-                agreement = candidate and judge(candidate)
-                if agreement and mismatch(agreement) < mismatch(best):
+                agreement = judge(candidate) if candidate else None
+                if candidate and agreement and mismatch(agreement) < mismatch(best):
                     camera, best, size[name], moved = candidate, agreement, size[name] * _GROW, moved + 1
                     break
             else:
@@ -112,14 +112,14 @@ def moved_camera(camera: SaccadeCamera, name: str, step: float) -> SaccadeCamera
             row, column = map(int, name.split(".")[1:])
             path = [list(point) for point in camera.path]
             path[row][column] += step
-            return replace(camera, path=path)
+            return replace(camera, path=as_path(path))
         value = getattr(camera, name) * exp(step)
         return replace(camera, **{name: round(value) if name.endswith("refractory_us") else value})
     except ValueError:
         return None
 
 
-def camera_table(cameras: dict[str, SaccadeCamera]) -> list[dict]:
+def camera_table(cameras: Mapping[str, SaccadeCamera]) -> list[dict]:
     """Return the fields in which cameras differ, one row a field."""
     fields = {name: asdict(camera) for name, camera in cameras.items()}
     first = next(iter(fields.values()))

@@ -123,9 +123,10 @@ def _stand_in() -> CalibrationSet:
 
     def spare(number: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
         chosen = np.random.default_rng(seed).choice(others, min(number, len(others)), replace=False)
-        return [stills.image(i) for i in chosen], np.array([classes.index(stills.table.cls[i]) for i in chosen])
+        rows = chosen.tolist()
+        return [stills.image(i) for i in rows], np.array([classes.index(stills.table.cls[i]) for i in rows])
 
-    shown = [stills.image(i) for i in used]
+    shown = [stills.image(i) for i in used.tolist()]
     return CalibrationSet(
         name="stand-in (simulated)",
         real=False,

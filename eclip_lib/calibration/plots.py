@@ -99,7 +99,7 @@ def map_pairs(real: np.ndarray, simulated: np.ndarray, stills: Sequence[np.ndarr
 
 def _histogram(axis: Axes, values: Mapping[str, np.ndarray], colors: Mapping[str, str], title: str, unit: str) -> None:
     """Draw the distributions of one number a recording as outlines."""
-    edges = np.histogram_bin_edges(np.concatenate(list(values.values())), 30)
+    edges = np.histogram_bin_edges(np.concatenate(list(values.values())), 30).tolist()
     for name, part in values.items():
         axis.hist(part, edges, histtype="step", color=colors[name], linewidth=1.3, label=name)
     axis.set(title=title, xlabel=unit, ylabel="recordings")
@@ -112,7 +112,7 @@ def _saccades(axis: Axes, profiles: Mapping[str, Profile], colors: Mapping[str, 
         at = np.arange(len(part.saccade_share)) + (place - (len(profiles) - 1) / 2) * width
         axis.bar(at, 100 * part.saccade_share, width, color=colors[name])
     axis.set(title="Events by saccade", xlabel="saccade", ylabel="share (%)")
-    axis.set_xticks(range(len(part.saccade_share)), range(1, len(part.saccade_share) + 1))
+    axis.set_xticks(range(len(part.saccade_share)), [str(number + 1) for number in range(len(part.saccade_share))])
 
 
 def _rates(axis: Axes, profiles: Mapping[str, Profile], colors: Mapping[str, str]) -> None:

@@ -161,13 +161,14 @@ def record_folder(
 
 def _made_before(out: Path) -> dict[str, str]:
     """Return the seeds of the recordings that earlier calls have made, finished or not, by file."""
-    seeds = {}
-    for name, columns in ((TABLE_FILE, ("file", "seed")), (JOURNAL_FILE, (0, 1))):
-        if (out / name).is_file():
-            with (out / name).open(newline="") as file:
-                rows = csv.DictReader(file) if name == TABLE_FILE else csv.reader(file)
-                # A line cut short names no seed, or another one, and its recording is made again.
-                seeds |= {row[columns[0]]: row[columns[1]] for row in rows if len(row) >= len(columns)}
+    seeds: dict[str, str] = {}
+    if (out / TABLE_FILE).is_file():
+        with (out / TABLE_FILE).open(newline="") as file:
+            seeds |= {row["file"]: row["seed"] for row in csv.DictReader(file) if len(row) >= 2}
+    if (out / JOURNAL_FILE).is_file():
+        with (out / JOURNAL_FILE).open(newline="") as file:
+            # A line cut short names no seed, or another one, and its recording is made again.
+            seeds |= {row[0]: row[1] for row in csv.reader(file) if len(row) >= 2}
     return seeds
 
 

@@ -6,6 +6,7 @@ path: rows (ms, down, right) -> where the camera looks at each step, ready for t
 from dataclasses import dataclass
 from itertools import pairwise
 from math import ceil, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def triangle_path(side_px: float = 4.0, saccade_ms: float = 100.0) -> GazePath:
     return tuple((i * saccade_ms, down, right) for i, (down, right) in enumerate(corners))
 
 
-def as_path(rows: object) -> GazePath:
+def as_path(rows: Any) -> GazePath:
     """Return rows (ms, down, right), of whatever kind, as a path that can be followed.
 
     Raises:
@@ -62,7 +63,7 @@ def as_path(rows: object) -> GazePath:
         raise ValueError(f"path with times {times} ms: expected at least two rows, each later than the one before")
     if not SHORTEST_MS <= times[-1] <= LONGEST_MS:
         raise ValueError(f"path lasts {times[-1]} ms: expected {SHORTEST_MS} to {LONGEST_MS}")
-    return path
+    return tuple((ms, down, right) for ms, down, right in path)
 
 
 def follow(path: GazePath, rests: bool, times_us: np.ndarray) -> np.ndarray:

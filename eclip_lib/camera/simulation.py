@@ -4,6 +4,7 @@ Still uint8 (H, W, 3) or (H, W) -> `Recording`.
 """
 
 from dataclasses import dataclass
+from functools import reduce
 from math import ceil
 from pathlib import Path
 from typing import ClassVar
@@ -200,5 +201,6 @@ def _blur(light: np.ndarray, sigma: float) -> np.ndarray:
     for axis in (0, 1):
         padded = np.pad(light, [(radius, radius) if axis == i else (0, 0) for i in (0, 1)], mode="edge")
         shifts = [np.take(padded, range(k, k + light.shape[axis]), axis) for k in range(2 * radius + 1)]
-        light = sum(np.float32(w) * shift for w, shift in zip(weights / weights.sum(), shifts, strict=True))
+        weighted = (np.float32(w) * shift for w, shift in zip(weights / weights.sum(), shifts, strict=True))
+        light = reduce(np.add, weighted)
     return light

@@ -141,8 +141,7 @@ def _check_architecture(name: str) -> None:
 
 def _check_towers(clip: CLIP, name: str) -> None:
     """Refuse every model whose blocks the event encoder could not wrap exactly."""
-    visual = getattr(clip, "visual", None)
-    plain = isinstance(clip, CLIP) and isinstance(visual, VisionTransformer)
+    plain = isinstance(clip, CLIP) and isinstance(visual := clip.visual, VisionTransformer)
     plain = plain and visual.attn_pool is None and visual.pool_type == "tok"
     plain = plain and clip.text_pool_type == "argmax" and clip.attn_mask is not None
     if not plain or not all(isinstance(block, ResidualAttentionBlock) for block in visual.transformer.resblocks):

@@ -9,6 +9,7 @@ import zipfile
 from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import open_clip
 import torch
@@ -58,6 +59,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], bool]:
         ValueError: the file is no state dict, or an archive that OpenAI did not publish.
     """
     script = _is_torchscript(path)
+    state: Any  # what a file holds shows below
     if script:
         state = _read_torchscript(path)
     else:

@@ -38,7 +38,7 @@ class EventData:
         recording: index -> `Recording`. ValueError for a damaged file.
         still: index -> uint8 (H, W, 3), the paired still. ValueError where the recording has none.
         key: names the content, for caches.
-        has_still: (N,) bool; a recording without a still takes part in the terms that need none. None: all have one.
+        has_still: (N,) bool; a recording without a still takes part in the terms that need none.
     """
 
     name: str
@@ -51,12 +51,7 @@ class EventData:
     recording: Callable[[int], Recording]
     still: Callable[[int], np.ndarray]
     key: str
-    has_still: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        """Fill in `has_still`."""
-        if self.has_still is None:
-            object.__setattr__(self, "has_still", np.ones(len(self.labels), bool))
+    has_still: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of recordings."""

@@ -40,8 +40,8 @@ class FrameSet:
 
     def frames(self, rows: Tensor | slice) -> Float[Tensor, "B T 3 S S"]:
         """Return the frames of some rows, in [0, 1]."""
-        rows = rows.numpy() if isinstance(rows, Tensor) else rows
-        return torch.from_numpy(np.array(self.pixels[rows])).to(self.device).float() / 255
+        chosen = self.pixels[rows.numpy() if isinstance(rows, Tensor) else rows]
+        return torch.from_numpy(np.array(chosen)).to(self.device).float() / 255
 
     def batches(
         self, batches: Sequence[Int[Tensor, " _"]], seed: int, epoch: int, device: torch.device

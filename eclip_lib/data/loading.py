@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from eclip_lib.config import DataConfig
+from eclip_lib.config import DataConfig, Dataset
 from eclip_lib.data.event_data import EventData, FileList, tracked_classes
 from eclip_lib.data.sets.folders import Layout, list_folders
 from eclip_lib.data.sets.icons import load_icons
@@ -15,7 +15,7 @@ from eclip_lib.data.shards import has_shards, open_shards, shards_config
 from eclip_lib.paths import find_path
 
 # What is known of each data set on disk; its class list is `assets/<id>.txt`, or the folder's own for "folder".
-LAYOUTS = {
+LAYOUTS: dict[Dataset, Layout] = {
     "n-mnist": Layout("the folder that holds Train/<digit>/<nnnnn>.bin", N_MNIST_SENSOR),
     "n-caltech101": Layout(
         "<class>/image_<nnnn>.bin, or training, validation and testing folders of <class>/<name>.npy",
@@ -80,7 +80,7 @@ def guess_dataset(root: Path) -> DataConfig:
     if table.empty:
         looks = "".join(f"\n  {name}: {layout.looks}" for name, layout in LAYOUTS.items())
         raise FileNotFoundError(f"{root} holds no recordings of a data set; there are{looks}")
-    return DataConfig((*known, "folder")[0], root=str(root), protocol="fine-tune", shots=None)
+    return DataConfig(known[0] if known else "folder", root=str(root), protocol="fine-tune", shots=None)
 
 
 def _root(cfg: DataConfig) -> Path:

@@ -38,7 +38,7 @@ _COLUMNS = ("label", "part", "group", "shard", "suffix", "offset", "size", "stil
 class Sample(NamedTuple):
     """A recording and its still as files: suffix and content of each, "" and b"" without a still."""
 
-    index: int
+    row: int
     suffix: str
     content: bytes
     still_suffix: str
@@ -72,7 +72,9 @@ def pack(files: FileList, out: Path, shard_bytes: int = SHARD_BYTES, fold: int |
     if out.exists() and any(out.iterdir()):
         what = "has shards already" if has_shards(out) else "is not empty"
         raise ValueError(f"{out} {what}; name another folder, or delete it first")
-    data, content, rows, shards = files.open(), hashlib.sha256(), [], []
+    data, content = files.open(), hashlib.sha256()
+    rows: list[tuple] = []
+    shards: list[dict] = []
     with tqdm(total=len(data), desc="recordings packed", delay=1) as progress:
         for part in PARTS:
             indices = np.random.default_rng(ORDER_SEED).permutation(np.flatnonzero(data.part == part))
@@ -81,7 +83,7 @@ def pack(files: FileList, out: Path, shard_bytes: int = SHARD_BYTES, fold: int |
                 rows += [(len(shards), *row) for row in _write_tar(path, samples, data)]
                 shards.append({"file": path.name, "bytes": path.stat().st_size, "recordings": len(samples)})
                 for sample in samples:
-                    content.update(b"".join([data.ids[sample.index].encode(), sample.content, sample.still]))
+                    content.update(b"".join([data.ids[sample.row].encode(), sample.content, sample.still]))
                 progress.update(len(samples))
     table = pd.DataFrame(rows, columns=["shard", "index", "suffix", *_COLUMNS[5:]]).sort_values("index")
     suffixes = sorted(set(table.suffix))

@@ -49,13 +49,13 @@ def shots_path(dataset: str) -> Path:
 def tracked_order(
     data: EventData, pool: np.ndarray, cfg: DataConfig, seed: int, classes: int | None = None
 ) -> list[np.ndarray] | None:
-    """Return what `shot_order` draws, as the tracked list has it; None where there is none.
+    """Return what `shot_order` draws, as the tracked list has it; None where there is none, or no number of shots.
 
     Raises:
         ValueError: the list names a recording that the data set lacks or that may not train.
     """
     path = shots_path(cfg.dataset)
-    if cfg.subset is not None or cfg.shots > MOST or not path.is_file():
+    if cfg.subset is not None or cfg.shots is None or cfg.shots > MOST or not path.is_file():
         return None
     draw = read_shots(path).get((cfg.fold, seed))
     if draw is None:

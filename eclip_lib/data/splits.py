@@ -202,7 +202,7 @@ def _parts(data: EventData, classes: int | None = None) -> tuple[np.ndarray, np.
 def _validation(data: EventData, pool: np.ndarray) -> np.ndarray:
     """Take a tenth of each class's groups, at least one; a class with a single group keeps it for training."""
     rng = np.random.default_rng(SPLIT_SEED)
-    chosen = set()
+    chosen: set = set()
     for label in np.unique(data.labels[pool]):
         groups = np.unique(data.group[pool[data.labels[pool] == label]])
         if len(groups) > 1:

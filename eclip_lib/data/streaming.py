@@ -58,7 +58,7 @@ def collate_maps(
     Raises:
         ValueError: recordings of different sensors.
     """
-    maps, valid, labels = zip(*samples, strict=True)
+    maps, valid, labels = map(list, zip(*samples, strict=True))
     shapes = sorted({one.shape for one in maps})
     if len(shapes) > 1:
         raise ValueError(

@@ -5,7 +5,7 @@ columns x, y, t, p of a file -> events (N,).
 
 import operator
 from collections.abc import Mapping
-from typing import NamedTuple, no_type_check
+from typing import NamedTuple, TypeGuard, no_type_check
 
 import numpy as np
 from numba import njit
@@ -140,13 +140,14 @@ def repair(columns: Columns, sensor_size: Size) -> Repaired:
     height, width = checked_size(sensor_size)
     keep = _inside(columns["x"], 0, width - 1) & _inside(columns["y"], 0, height - 1)
     keep &= _inside(columns["t"], -_INT64_MAX - 1, _INT64_MAX) & _has_polarity(columns["p"])
-    events = _join(*(columns[name][keep] for name in "xyt"), columns["p"][keep] == 1)
+    x, y, t = (columns[name][keep] for name in "xyt")
+    events = _join(x, y, t, columns["p"][keep] == 1)
     t = events["t"]
     moved = int((t < np.maximum.accumulate(t)).sum()) if len(t) else 0
     return Repaired(events[np.argsort(t, kind="stable")] if moved else events, int((~keep).sum()), moved)
 
 
-def _are_events(columns: Columns) -> bool:
+def _are_events(columns: Columns) -> TypeGuard[np.ndarray]:
     """Return whether a reader made events itself, in types that hold all that its format can say."""
     return isinstance(columns, np.ndarray) and columns.dtype == EVENT_DTYPE
 
@@ -173,7 +174,7 @@ def first(bad: np.ndarray) -> int:
 def _join(x: np.ndarray, y: np.ndarray, t: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Join columns `(N,)` to events; every value must fit."""
     events = np.empty(len(x), EVENT_DTYPE)
-    for name, column in zip(EVENT_DTYPE.names, (x, y, t, p), strict=True):
+    for name, column in zip("xytp", (x, y, t, p), strict=True):
         events[name] = column
     return events
 

@@ -61,7 +61,7 @@ def read_event_bytes(content: bytes, suffix: str, sensor_size: Size | None = Non
         size = held or wanted or decoded.usual_size
         if size is None:
             raise ValueError("this file does not hold the sensor's size; pass sensor_size=(height, width)")
-        return Recording(pack(decoded.columns, size), size)
+        return Recording(pack(decoded.columns, size), checked_size(size))
     except ValueError as error:
         raise ValueError(f"{name}: {str(error).removeprefix('events: ')}") from error
 

@@ -3,6 +3,7 @@
 a recording and windows → `(T, 2, H, W)` counts.
 """
 
+from collections.abc import Mapping
 from typing import no_type_check
 
 import numpy as np
@@ -15,7 +16,8 @@ from eclip_lib.frames.windows import recording_windows, window_bounds
 
 _FULL = np.iinfo(np.uint16).max
 _BYTES = EVENT_DTYPE.itemsize
-_X, _Y, _P = (EVENT_DTYPE.fields[name][1] for name in "xyp")  # bytes from the start of an event
+_FIELDS: Mapping[str, tuple] = EVENT_DTYPE.fields or {}  # a plain dtype has none
+_X, _Y, _P = (_FIELDS[name][1] for name in "xyp")  # bytes from the start of an event
 
 
 @njit(nogil=True, cache=True)

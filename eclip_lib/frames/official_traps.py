@@ -111,9 +111,10 @@ def our_frames(recording: Recording, events_per_frame: int, frames: int = 5, siz
 def _padded(recording: Recording, total: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return x, y and polarity of the first `total` events; a shorter recording is filled up with (1, 1, ON) [111]."""
     events = recording.events[:total]
-    return tuple(
+    x, y, p = (
         np.concatenate([events[name].astype(np.int64), np.ones(total - len(events), np.int64)]) for name in "xyp"
     )
+    return x, y, p
 
 
 def _drawn(x: np.ndarray, y: np.ndarray, on: np.ndarray) -> np.ndarray:

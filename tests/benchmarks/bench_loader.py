@@ -51,6 +51,7 @@ def files_data(paths: list[Path], sensor_size: tuple[int, int]) -> EventData:
         recording=lambda index: read_events(paths[index], sensor_size),
         still=lambda index: np.zeros((1, 1, 3), np.uint8),
         key="",
+        has_still=np.full(len(paths), True),
     )
 
 

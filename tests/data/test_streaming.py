@@ -36,6 +36,7 @@ def data():
         recording=recording_of,
         still=lambda index: np.zeros((1, 1, 3), np.uint8),
         key="ten",
+        has_still=np.full(10, True),
     )
 
 

@@ -41,6 +41,7 @@ def load_icons(cfg: DataConfig) -> EventData:
         recording=lambda index: recorded(stills, index, camera),
         still=stills.image,
         key=content_key([cfg.dataset, content_key(b"".join(stills.encoded)), list(classes), camera_key(camera)]),
+        has_still=np.full(len(table), True),
     )
 
 

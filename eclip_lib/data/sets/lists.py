@@ -54,7 +54,7 @@ def read_split_lists(lists: Path, root: Path, still_roots: Sequence[Path], folde
 
 def _find_lists(lists: Path) -> dict[str, Path]:
     """Return the list of each part."""
-    found = {}
+    found: dict[str, Path] = {}
     for path in sorted(lists.glob("*.txt")) if lists.is_dir() else []:
         parts = [part_of(word) for word in re.split("[^a-z]+", path.stem.lower()) if part_of(word)]
         if parts and parts[0] in found:

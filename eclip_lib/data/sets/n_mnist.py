@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -143,7 +144,15 @@ def _find_pngs(table: pd.DataFrame, root: Path, given: Path | None) -> list[str]
     raise _no_mnist(root, given)
 
 
-def _png(place: Path, parts: dict[str, str], folders: Folders, name: Callable[[str, int], str], row: object) -> str:
+class _Row(Protocol):
+    """A recording as its table names its still."""
+
+    source: str  # "train" or "test" of MNIST
+    label: int
+    mnist: int  # which image of it
+
+
+def _png(place: Path, parts: dict[str, str], folders: Folders, name: Callable[[str, int], str], row: _Row) -> str:
     """Return the path of a PNG file of one way to name them, "" if there is none."""
     folder = place / parts.get(row.source, "") / str(row.label)
     file = folders.images(folder).get(name(row.source, row.mnist + 1)) if row.source in parts else None

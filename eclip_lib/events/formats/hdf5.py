@@ -88,7 +88,8 @@ def _main(path: str, target: str, allowed: str) -> int:
             sizes = [_checked_bytes(dataset) for dataset in {column[0] for column in columns.values()}]
             check_inflation(sum(sizes), int(allowed))
             content = _content(columns, seconds, file)
-            np.savez(target, **content, sensor_size=np.array(_sensor_size(file, columns["x"][0]) or (), np.int64))
+            size = np.array(_sensor_size(file, columns["x"][0]) or (), np.int64)
+            np.savez(target, **content, sensor_size=size)  # type: ignore[arg-type]  # it takes no array for a flag
     except MemoryError:
         return _refuse("damaged: it asks for more memory than its size allows; fetch it again")
     except (ValueError, OSError, KeyError, RuntimeError, TypeError, AttributeError, OverflowError) as error:

@@ -75,7 +75,7 @@ def _encoding(fields: dict[str, str]) -> str:
 def _geometry(fields: dict[str, str]) -> Size | None:
     """Return (height, width) from the header: written out, or else of the sensor that it names."""
     options = dict(part.split("=", 1) for part in fields.get("format", "").split(";") if "=" in part)
-    found = {}
+    found: dict[tuple[int, int], None] = {}
     for source in (options, fields):
         if source.get("height", "").isdigit() and source.get("width", "").isdigit():
             found[(int(source["height"]), int(source["width"]))] = None
