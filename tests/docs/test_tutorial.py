@@ -1,0 +1,106 @@
+"""The tutorial's commands, as they stand on its page, run in order in a project of their own and leave what it says."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from eclip_lib.data import icons100
+from eclip_lib.ledger import read_results
+from eclip_lib.paths import ROOT
+
+CLASSES, EACH = ("cup", "guitar", "bus"), 5
+
+
+def commands() -> list[list[str]]:
+    """Return the words of each command of the page, in order."""
+    page = (ROOT / "docs" / "your_recordings.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    return [shlex.split(line[2:]) for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+def write_project(folder: Path) -> None:
+    """Copy what the commands use of this project, so that they write nowhere else, and draw the page's images."""
+    for name in ("eclip_lib", "notebooks"):
+        shutil.copytree(ROOT / name, folder / name)  # with the compiled functions beside the sources
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    (folder / "reports").symlink_to(ROOT / "reports")
+    stills = icons100()
+    for name in CLASSES:
+        place = folder / "images" / name
+        place.mkdir(parents=True)
+        for number, index in enumerate((stills.table.cls == name).to_numpy().nonzero()[0][:EACH], 1):
+            Image.fromarray(stills.image(int(index))).save(place / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """Run the commands; return the project's folder, and what each printed by its first words."""
+    folder = tmp_path_factory.mktemp("project")
+    write_project(folder)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ECLIP_")}
+    environment = kept | {"PYTHONPATH": str(folder), "OMP_WAIT_POLICY": "PASSIVE"}
+    printed = {}
+    for program, *words in commands():
+        start = [sys.executable, *(["-m", "eclip_lib"] if program == "eclip" else [])]
+        ran = subprocess.run([*start, *words], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, f"{program} {' '.join(words)}\n{ran.stdout}\n{ran.stderr}"
+        printed[words[0]] = ran.stdout
+    return folder, printed
+
+
+def test_the_page_goes_from_a_file_to_a_table():
+    assert [words[1] for words in commands()] == ["record", "data", "run", "eval", "classify", "report", "-c"]
+
+
+def test_images_become_recordings_that_are_in_order(done):
+    folder, printed = done
+    assert "15 simulated recordings in recordings" in printed["record"]
+    assert sorted(path.name for path in (folder / "recordings").glob("*/*.npz")) == sorted(
+        f"{number}.npz" for number in range(1, EACH + 1) for _ in CLASSES
+    )
+    assert "folder: 15 recordings, simulated, 3 of 3 classes" in printed["data"] and "no problems" in printed["data"]
+    stills = {
+        line.split("|")[1].strip(): line.split("|")[4].strip() for line in printed["data"].splitlines() if "|" in line
+    }
+    assert (stills["train"], stills["test"]) == ("12", "3")  # each recording has its image
+
+
+def test_training_leaves_weights_a_page_and_a_row(done):
+    folder, printed = done
+    assert "| folder (simulated) | E-CLIP   | 3-shot" in printed["run"]
+    assert (folder / "runs" / "mine" / "last" / "checkpoint.json").is_file()
+    (html,) = (folder / "runs" / "pages").glob("04_train-*.html")
+    assert f"page: {html}" in printed["run"]  # nothing is written outside of the project
+    rows = read_results(folder / "runs" / "mine.jsonl")
+    assert rows.experiment.tolist() == ["train", "eval"] and not rows.smoke.any()
+    assert rows.config[0]["train"]["epochs"] == 2 and set(rows.shots) == {3}
+    assert all((folder / "runs" / name).is_file() for name in rows.predictions)
+
+
+def test_the_checkpoint_is_evaluated_as_it_was_tested(done):
+    folder, printed = done
+    rows = read_results(folder / "runs" / "mine.jsonl")
+    assert rows.top1[0] == rows.top1[1]
+    assert "folder (simulated), 3-shot, 3 recordings" in printed["eval"] and "guitar" in printed["eval"]
+
+
+def test_free_words_are_ranked(done):
+    lines = [line.split("|")[1:4] for line in done[1]["classify"].splitlines() if line.startswith("|")][2:]
+    words, probabilities = [line[0].strip() for line in lines], [float(line[1].strip(" %")) for line in lines]
+    assert words[0] == "cup" and set(words) == {"cup", "guitar", "bus", "tree"}
+    assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) == pytest.approx(100, abs=0.3)
+
+
+def test_the_report_is_a_page_with_tables(done):
+    folder, printed = done
+    assert "index.html" in printed["report"]
+    assert "<html" in (folder / "runs" / "report" / "index.html").read_text(encoding="utf-8")
+    assert list((folder / "runs" / "report" / "tables").glob("*.md"))
+    assert "few-shot" in printed["-c"] and "top1" in printed["-c"]
