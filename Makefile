@@ -7,7 +7,7 @@ NOTEBOOK_TIMEOUT := 300# seconds a cell
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint test-unit test-notebooks test-slow bench lab clean
+.PHONY: help install demo test lint test-unit test-notebooks test-slow docs bench lab clean
 
 export PIP_NO_INPUT := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -30,11 +30,14 @@ lint: install  ## check style and spelling
 test-unit: install  ## unit tests; those marked `data` need ECLIP_TEST_DATA=folder
 	$(BIN)/python -m pytest -q -m "not slow"
 
-test-notebooks: install  ## run every notebook at smoke size and compare its kept summary
-	$(BIN)/python -m pytest -q --nbval-lax --nbval-current-env --nbval-cell-timeout=$(NOTEBOOK_TIMEOUT) notebooks/
+test-notebooks: install  ## run every notebook at smoke size, compare its kept summary, keep it for `make docs`
+	$(BIN)/python -m pytest -q -p tests.support.executed --nbval-lax --nbval-current-env --nbval-cell-timeout=$(NOTEBOOK_TIMEOUT) notebooks/
 
 test-slow: install  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
+
+docs: install  ## build the pages of the documentation in runs/docs/html; no warning passes
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d runs/docs/doctrees docs runs/docs/html
 
 bench: install  ## measure speed side by side with peers and naive versions, as ratios; a quiet machine helps
 	$(BIN)/python -m tests.benchmarks
@@ -61,6 +64,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  $(PYTHON) -m venv --clear $(VENV) || $(call fail,could not make $(VENV); the lines above say why)
 	@echo "Installing into $(VENV); the first time takes some minutes (PyTorch is large) ..."
 	@quiet=-qq; if [ -t 1 ]; then quiet=; fi;  # progress for a reader, errors only for a log \
-	  $(BIN)/python -m pip install $$quiet -c constraints.txt -e '.[dev,formats,pretrain]' || \
+	  $(BIN)/python -m pip install $$quiet -c constraints.txt -e '.[dev,docs,formats,pretrain]' || \
 	  $(call fail,pip could not install everything; its lines above say why. Once that is mended: make install)
 	@touch $@

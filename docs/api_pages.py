@@ -13,7 +13,7 @@ import click
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = "eclip_lib"
-ROOM = re.compile(r"[\w/, ]+: \S")  # a line of a face that says what is in which file
+ROOM = re.compile(r"(\w+/?(?:, \w+/?)*): (.*)")  # of a face: what is in which file or folder
 
 
 def api_pages() -> dict[str, str]:
@@ -64,8 +64,21 @@ def package_section(package: str) -> str:
 
 
 def file_section(package: str, name: str) -> str:
-    """Return the section of a file: what `autodoc` finds there."""
-    return title(name, "~" if package.count(".") > 1 else "-") + f".. automodule:: {package}.{name}\n   :members:\n\n"
+    """Return the section of a file: what `autodoc` finds there, and its constants."""
+    heading = title(name, "~" if package.count(".") > 1 else "-")
+    return heading + f".. automodule:: {package}.{name}\n   :members:\n\n" + constants(f"{package}.{name}")
+
+
+def constants(module: str) -> str:
+    """Return the constants of a module as they are written, comments included, for `autodoc` shows no bare value."""
+    text = ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text()
+    parts = []
+    for node in ast.parse(text).body:
+        names = getattr(node, "targets", [getattr(node, "target", None)])
+        if isinstance(node, ast.Assign | ast.AnnAssign) and re.match(r"[A-Z][A-Z_\d]+$", getattr(names[0], "id", "")):
+            code = "".join(f"      {line}\n" for line in text.splitlines()[node.lineno - 1 : node.end_lineno])
+            parts.append(f".. py:data:: {names[0].id}\n\n   .. code-block:: python\n\n{code}\n")
+    return "".join(parts)
 
 
 def title(text: str, mark: str = "=") -> str:
@@ -74,12 +87,18 @@ def title(text: str, mark: str = "=") -> str:
 
 
 def docstring(path: Path) -> str:
-    """Return the docstring of a face; the lines that say what is in which file become a list."""
+    """Return the docstring of a face; what it says of its files and folders becomes a list."""
     lines = []
     for line in (ast.get_docstring(ast.parse(path.read_text())) or "").splitlines():
-        rooms = re.split(r"\s{2,}", line) if ROOM.match(line) else []
-        lines += [re.sub(r"^([\w/, ]+):", r"- **\1**:", room) for room in rooms] or [line]
+        rooms = [ROOM.fullmatch(part) for part in re.split(r"\s{2,}", line)]
+        known = all(room and is_room(path.parent, room[1]) for room in rooms)
+        lines += [f"- **{room[1]}**: {room[2]}" for room in rooms] if known else [line]
     return "\n".join(lines) + "\n\n"
+
+
+def is_room(folder: Path, names: str) -> bool:
+    """Return whether these are files and folders of a wing, and not words before a colon."""
+    return all((folder / name).is_dir() or (folder / f"{name}.py").exists() for name in names.split(", "))
 
 
 def given_names(package: str) -> str:

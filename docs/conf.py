@@ -1,5 +1,6 @@
 """How Sphinx makes the documentation: `make docs`, which needs no network and lets no warning pass."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -31,6 +32,7 @@ default_role = "py:obj"  # `name` in a docstring is a link where it is known, an
 html_theme = "furo"
 html_title = f"E-CLIP workbench {release}"
 html_math_renderer = "mathml"
+html_static_path, html_css_files = ["static"], ["page.css"]
 html_copy_source = html_show_sourcelink = False
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist", "attrs_block"]
@@ -39,6 +41,7 @@ nb_execution_mode = "off"  # notebooks are executed by tests, once
 nb_ipywidgets_js = {}  # what is alive has no place on a static page
 nb_render_markdown_format = "myst"
 
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
@@ -67,10 +70,12 @@ def make_pages(app) -> None:
     write_pages(DOCS / "notebooks", notebook_pages())
 
 
-def link_notebooks(app, docname: str, source: list[str]) -> None:
-    """Let links to the notebooks themselves, which a code host can follow, lead to their pages."""
+def follow_links(app, docname: str, source: list[str]) -> None:
+    """Let links of a page that a code host can follow lead somewhere here: to a notebook's page, to a file's copy."""
     if "/" not in docname:
-        source[0] = source[0].replace("](../notebooks/", "](notebooks/")
+        text = source[0].replace("](../notebooks/", "](notebooks/")
+        text = re.sub(r"\[([^\]]+)\]\(\.\./[^)]*/\)", r"\1", text)  # a folder has no page
+        source[0] = re.sub(r"\]\((\.\./[^)#]+\.md)\)", r"](path:\1)", text)
 
 
 def mathml(display: str):
@@ -88,4 +93,4 @@ def setup(app) -> None:
     app.add_html_math_renderer("mathml", (mathml("inline"), None), (mathml("block"), None))
     app.connect("builder-inited", make_pages)
     app.connect("autodoc-process-docstring", mend)
-    app.connect("source-read", link_notebooks)
+    app.connect("source-read", follow_links)

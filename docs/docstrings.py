@@ -5,12 +5,12 @@ import re
 
 def mend(app, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Change the lines of a docstring in place, after napoleon has read its sections."""
-    in_returns = False
+    section = ""
     for number, line in enumerate(lines):
-        if line.startswith((".. ", ":")):
-            in_returns = line == ".. rubric:: Returns"
-        elif not line.lstrip().startswith(">>>"):
-            lines[number] = inline(entry(line) if in_returns else line)
+        if line.startswith((".. ", ":", "Source: ")):
+            section = "Source" if line.startswith("Source") else line
+        if not line.lstrip().startswith((">>>", "..")):
+            lines[number] = inline(entry(line, section))
 
 
 def inline(line: str) -> str:
@@ -18,9 +18,11 @@ def inline(line: str) -> str:
     return re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", line.replace("|", r"\|"))
 
 
-def entry(line: str) -> str:
-    """Return a line of "Returns"; one that begins with a name ("valid: False for ...") becomes an item of a list."""
-    named = re.match(r"`?(\w+)`?: ", line)
-    if named:
+def entry(line: str, section: str) -> str:
+    """Return a line of a section; "valid: False for ..." of "Returns" becomes an item of a list."""
+    if section == "Source":
+        return line.lstrip()
+    named = re.match(r"(\w+): ", line)
+    if section == ".. rubric:: Returns" and named:
         return f"- ``{named[1]}``: {line[named.end() :]}"
-    return f"  {line.lstrip()}" if line.startswith("    ") else line
+    return f"  {line.lstrip()}" if section == ".. rubric:: Returns" and line.startswith("    ") else line

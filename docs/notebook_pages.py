@@ -45,9 +45,10 @@ def executed_copy(name: str, notebook: nbformat.NotebookNode) -> nbformat.Notebo
 
 def note(page: nbformat.NotebookNode, executed: bool, name: str) -> str:
     """Return the box on top of a page: which size it shows, and where to get it."""
-    size = re.search(r'^size: str = "(\w+)"', "\n".join(cell.source for cell in page.cells), re.MULTILINE)[1]
+    code = "\n".join(cell.source for cell in page.cells)
+    size, sizes = re.search(r'^size: str = "(\w+)"  # (.*)', code, re.MULTILINE).groups()
     said = (
-        f"Executed at {size} size: few classes and short training, so that its figures show the way and prove nothing."
+        f"Executed at {size} size (`{sizes}`), which shows the way and proves nothing."
         if executed
         else "Not executed for this page: it shows the outputs kept with the notebook, and not those of all cells."
     )
