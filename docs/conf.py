@@ -16,8 +16,7 @@ from notebook_pages import notebook_pages  # noqa: E402
 
 from eclip_lib import __version__  # noqa: E402
 
-project, author, copyright = "E-CLIP workbench", "the E-CLIP workbench authors", "MIT license"
-release = __version__
+project, release = "E-CLIP workbench", __version__
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
@@ -33,7 +32,7 @@ html_theme = "furo"
 html_title = f"E-CLIP workbench {release}"
 html_math_renderer = "mathml"
 html_static_path, html_css_files = ["static"], ["page.css"]
-html_copy_source = html_show_sourcelink = False
+html_copy_source = html_show_sourcelink = html_show_copyright = False
 
 myst_enable_extensions = ["colon_fence", "dollarmath", "deflist", "attrs_block"]
 myst_heading_anchors = 4
@@ -66,8 +65,8 @@ def write_pages(folder: Path, pages: dict[str, str]) -> None:
 
 def make_pages(app) -> None:
     """Make docs/api/ and docs/notebooks/, which git ignores."""
-    write_pages(DOCS / "api", api_pages())
-    write_pages(DOCS / "notebooks", notebook_pages())
+    write_pages(Path(app.srcdir) / "api", api_pages())
+    write_pages(Path(app.srcdir) / "notebooks", notebook_pages())
 
 
 def follow_links(app, docname: str, source: list[str]) -> None:

@@ -1,15 +1,18 @@
 """Keep what the notebooks show when tests execute them, for the pages of the documentation.
 
-`pytest -p tests.support.executed --nbval-lax notebooks/` -> runs/docs/notebooks/*.ipynb, the notebooks with their outputs.
+`pytest -p tests.support.executed --nbval-lax notebooks/` -> copies with outputs in runs/docs/notebooks.
 """
 
 import copy
+from pathlib import Path
 
 import nbformat
 
 from eclip_lib.paths import RUNS
 
-FOLDER = RUNS / "docs" / "notebooks"
+
+def pytest_addoption(parser):
+    parser.addoption("--executed", default=RUNS / "docs" / "notebooks", type=Path, help="folder of the executed copies")
 
 
 def pytest_runtest_teardown(item, nextitem):
@@ -34,5 +37,6 @@ def keep_executed(notebook):
         return
     for number, cell in enumerate(cells):
         cell.outputs, cell.execution_count = shown[number], number + 1
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    nbformat.write(executed, FOLDER / notebook.path.name)
+    folder = notebook.config.getoption("executed")
+    folder.mkdir(parents=True, exist_ok=True)
+    nbformat.write(executed, folder / notebook.path.name)
