@@ -22,10 +22,12 @@ demo: install  ## run the quickstart notebook at full size: a result table and a
 
 test: lint test-unit test-notebooks  ## all quick tests: lint, unit tests, every notebook at smoke size
 
-lint: install  ## check style and spelling
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/codespell
+lint: install  ## check style, spelling, which part imports which, and types
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/codespell
+	@said=$$($(BIN)/lint-imports --no-cache --no-logo 2>&1) || { echo "$$said"; exit 1; }
+	@$(BIN)/mypy --no-error-summary
 
 test-unit: install  ## unit tests; those marked `data` need ECLIP_TEST_DATA=folder
 	$(BIN)/python -m pytest -q -m "not slow"
@@ -46,7 +48,7 @@ lab: install  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
 clean:  ## remove caches and builds; runs/, with all results in it, and .venv stay
-	rm -rf .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . \( -path ./$(VENV) -o -path ./runs \) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
 # Everything below makes the environment; the stamp is older than these files when it has to be renewed.
