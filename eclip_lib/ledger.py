@@ -19,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from eclip_lib import __version__
+from eclip_lib.config import METHOD_NAMES
 from eclip_lib.locks import hold
 from eclip_lib.paths import INSTALLED, REPORTS, ROOT, RUNS
 
@@ -29,13 +30,6 @@ COLUMNS = (  # of a row; a table has the metrics besides
     *("backbone", "preset", "variant", "smoke", "metrics", "losses", "split_hash", "predictions"),
     *("config", "provenance"),
 )
-METHOD_NAMES = {
-    "e-clip": "E-CLIP",
-    "clip-zero-shot": "CLIP on frames, zero-shot",
-    "linear-probe": "linear probe, frozen CLIP",
-    "count-map-cnn": "small CNN, count maps",
-    "count-map-probe": "logistic regression, count maps",
-}
 
 
 def _git(*arguments: str) -> str:

@@ -4,16 +4,18 @@ The description is written last and names the files by their content, so a state
 its writer is killed. Nothing is removed but files that a keeper wrote.
 """
 
-import fcntl
 import re
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from filelock import Timeout
 from torch import Tensor
 
+from eclip_lib.locks import free, hold
 from eclip_lib.training.checkpoints import (
     DESCRIPTION,
     field_differences,
@@ -73,6 +75,7 @@ class Keeper:
     Raises:
         ValueError: something else lies in the folder.
         RuntimeError: another process keeps the same run just now.
+        OSError: the folder cannot be written, or its file system has no locks.
     """
 
     def __init__(self, folder: Path, known: dict, resume: bool = True, writes: bool = True):
@@ -80,11 +83,9 @@ class Keeper:
         self.saved_at = time.monotonic()
         if writes:
             checked_run_folder(self.folder).mkdir(parents=True, exist_ok=True)
-            self.lock = (self.folder / LOCK).open("w")
             try:
-                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                self.lock.close()
+                self.lock = hold(self.folder / LOCK, wait=False)
+            except Timeout as error:
                 raise RuntimeError(
                     f"another process trains this run: it holds {self.folder / LOCK}; wait for it, or keep the "
                     "checkpoints of this one in another folder (resume=...)"
@@ -110,9 +111,9 @@ class Keeper:
                 self._remove_files("best")
             return None
         names = [name for name in self.known if name != "versions"]
-        sides = [{name: one.get(name) for name in names} for one in (description, self.known)]
-        sides = [side["run"] | {name: value for name, value in side.items() if name != "run"} for side in sides]
-        refuse_differences(folder, *sides, free=FREE)
+        sides: list[dict[str, Any]] = [{name: one.get(name) for name in names} for one in (description, self.known)]
+        saved, now = (side["run"] | {name: value for name, value in side.items() if name != "run"} for side in sides)
+        refuse_differences(folder, saved, now, FREE)
         if description["versions"] != self.known["versions"]:
             told = "; ".join(line for _, line in field_differences(description["versions"], self.known["versions"]))
             warnings.warn(f"{folder} goes on under other versions, so bits may differ: {told}", stacklevel=2)
@@ -162,7 +163,7 @@ class Keeper:
     def close(self) -> None:
         """Free the run for other processes."""
         if self.writes:
-            self.lock.close()
+            self.lock.release()
 
     def remove(self) -> None:
         """Remove the states and, where nothing else is in it, the folder; frees the run for others."""
@@ -172,8 +173,7 @@ class Keeper:
             self._remove_files(state)
             if (self.folder / state).is_dir() and not any((self.folder / state).iterdir()):
                 (self.folder / state).rmdir()
-        (self.folder / LOCK).unlink(missing_ok=True)
-        self.close()
+        free(self.lock)
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 
