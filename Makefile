@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+TORCH_INDEX :=# URL of PyTorch's own wheels, say those without CUDA, from pytorch.org/get-started; without one, pip's usual source
+LAB_ARGS :=# more options of `jupyter lab`
 NOTEBOOK_TIMEOUT := 300# seconds a cell
 
 .DEFAULT_GOAL := help
@@ -15,10 +17,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(INSTALLED)  ## make .venv with the tested versions of everything (PYTHON=... picks another python3)
+install: $(INSTALLED)  ## make .venv with the tested versions of everything (PYTHON=... picks another python3, TORCH_INDEX=<URL> another build of PyTorch)
 
 demo: install  ## run the quickstart notebook at full size: a result table and a page to look at
-	@$(BIN)/eclip run notebooks/00_quickstart.ipynb -p size full
+	@$(BIN)/eclip run 00_quickstart -p size full
 
 test: lint test-unit test-notebooks  ## all quick tests: lint, unit tests, every notebook at smoke size
 
@@ -44,8 +46,8 @@ docs: install  ## build the pages of the documentation in runs/docs/html; no war
 bench: install  ## measure speed side by side with peers and naive versions, as ratios; a quiet machine helps
 	$(BIN)/python -m tests.benchmarks
 
-lab: install  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+lab: install  ## open the notebooks in JupyterLab (LAB_ARGS=... are options of it)
+	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(LAB_ARGS)
 
 clean:  ## remove caches and builds; runs/, with all results in it, and .venv stay
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis build dist *.egg-info
@@ -65,6 +67,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(BIN)/python -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  $(PYTHON) -m venv --clear $(VENV) || $(call fail,could not make $(VENV); the lines above say why)
 	@echo "Installing into $(VENV); the first time takes some minutes (PyTorch is large) ..."
+	@[ -z '$(TORCH_INDEX)' ] || \
+	  $(BIN)/python -m pip install -q --index-url '$(TORCH_INDEX)' $$(grep -E '^(torch|torchvision)==' constraints.txt) || \
+	  $(call fail,no PyTorch from '$(TORCH_INDEX)'; pip says above why. pytorch.org/get-started has the URLs)
 	@quiet=-qq; if [ -t 1 ]; then quiet=; fi;  # progress for a reader, errors only for a log \
 	  $(BIN)/python -m pip install $$quiet -c constraints.txt -e '.[dev,docs,formats,pretrain]' || \
 	  $(call fail,pip could not install everything; its lines above say why. Once that is mended: make install)
