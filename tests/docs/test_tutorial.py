@@ -15,13 +15,13 @@ from eclip_lib.data import icons100
 from eclip_lib.ledger import read_results
 from eclip_lib.paths import ROOT
 
+PAGE = (ROOT / "docs" / "your_recordings.md").read_text(encoding="utf-8")
 CLASSES, EACH = ("cup", "guitar", "bus"), 5
 
 
 def commands() -> list[list[str]]:
     """Return the words of each command of the page, in order."""
-    page = (ROOT / "docs" / "your_recordings.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    blocks = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
     return [shlex.split(line[2:]) for block in blocks for line in block.splitlines() if line.startswith("$ ")]
 
 
@@ -56,7 +56,7 @@ def done(tmp_path_factory):
 
 
 def test_the_page_goes_from_a_file_to_a_table():
-    assert [words[1] for words in commands()] == ["record", "data", "run", "eval", "classify", "report", "-c"]
+    assert [words[1] for words in commands()] == ["record", "data", "run", "eval", "classify", "-c", "report"]
 
 
 def test_images_become_recordings_that_are_in_order(done):
@@ -98,9 +98,10 @@ def test_free_words_are_ranked(done):
     assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) == pytest.approx(100, abs=0.3)
 
 
-def test_the_report_is_a_page_with_tables(done):
+def test_the_ledger_and_the_report_are_tables(done):
     folder, printed = done
+    (row,) = [line for line in printed["-c"].splitlines() if line.startswith("| folder")]
+    assert row in PAGE and "(n=" not in row  # the evaluation is no second run
     assert "index.html" in printed["report"]
     assert "<html" in (folder / "runs" / "report" / "index.html").read_text(encoding="utf-8")
     assert list((folder / "runs" / "report" / "tables").glob("*.md"))
-    assert "few-shot" in printed["-c"] and "top1" in printed["-c"]
