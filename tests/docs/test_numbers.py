@@ -32,6 +32,11 @@ def page(name: str) -> str:
     return (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
 
 
+def prose(name: str) -> str:
+    """Return a page without its line breaks."""
+    return " ".join(page(name).split())
+
+
 # --- results ---
 
 
@@ -50,7 +55,7 @@ def test_the_tables_of_results_are_those_of_the_tracked_ledger():
 
 
 def test_the_numbers_in_the_text_of_results_are_those_of_the_ledger_and_the_models():
-    text, base = page("results"), read_published("ablation")
+    text, base = prose("results"), read_published("ablation")
     full = base[(base.variant == "full") & (base.dataset == "n-mnist") & (base.protocol == "few-shot")]
     assert f"and {100 * compared_top1(full).mean():.1f} as the base of the ablations" in text
     tiny = read_recipe(ASSETS / "eclip_tiny")[0]["test"]
@@ -73,7 +78,7 @@ def test_the_tables_of_the_camera_are_those_of_the_calibration():
     for table in camera_tables():
         assert table in page("camera")
     (held_out,) = set(read_report()["held out"]["recordings"])
-    assert f"the other half, {held_out} recordings that the fit never saw" in page("camera")
+    assert f"the other half, {held_out} recordings that the fit never saw" in prose("camera")
 
 
 # --- speed ---
@@ -165,7 +170,7 @@ def test_tables_of_the_report_are_copied_as_they_are(title):
 
 
 def test_what_limits_the_figures_is_told_with_the_numbers_of_the_report():
-    text = page("performance")
+    text = prose("performance")
     steps = ("read the file", "count maps", "resize (the same in both)", "total")
     read, counted, resized, total = (cell(FILE, row, "eclip_lib, ms") for row in steps)
     shares = [cell(STEP, f"{recipe}, ours", "of it the event tower, %") for recipe in ("workbench", "paper")]
@@ -180,7 +185,7 @@ def test_what_limits_the_figures_is_told_with_the_numbers_of_the_report():
         assert told in text
     assert "cost 3.5 s a cell beyond" in BENCHMARKS and "costs 3.5 s" in text
     assert "median 25 ms" in BENCHMARKS and "drawn in 25 ms" in text
-    assert "the same class for 99.7 %" in BENCHMARKS and "the same class for 99.7 %" in page("training")
+    assert "the same class for 99.7 %" in BENCHMARKS and "the same class for 99.7 %" in prose("training")
 
 
 # --- recipes ---
