@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from eclip_lib.cache import atomic_path
@@ -75,6 +76,6 @@ def plain_log(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def to_image(frame: np.ndarray) -> np.ndarray:
+def to_image(frame: ArrayLike) -> np.ndarray:
     """Return a frame (3, S, S) in [0, 1] as the image (S, S, 3) that matplotlib draws."""
     return np.clip(np.moveaxis(np.asarray(frame), 0, -1), 0, 1)

@@ -4,12 +4,15 @@ Heavy parts are imported inside the command, so that `--help` and mistakes answe
 """
 
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from eclip_lib.config import TINY, Dataset
-from eclip_lib.paths import ROOT
+from eclip_lib.paths import ROOT, RUNS
+
+if TYPE_CHECKING:
+    from eclip_lib.experiments.batch import Grid, Outcome, Size
 
 
 @click.command("ablate")
@@ -33,7 +36,7 @@ from eclip_lib.paths import ROOT
     "--ledger", type=click.Path(path_type=Path, dir_okay=False), help="[default: the project's runs/results.jsonl]"
 )
 def ablate_command(
-    names: tuple[str, ...], grid_file: Path | None, seeds: int, size: str, ledger: Path | None, **given: object
+    names: tuple[str, ...], grid_file: Path | None, seeds: int, size: "Size", ledger: Path | None, **given: Any
 ) -> None:
     """Train each variant of one base with each seed: notebook 04 as tasks of Dask, a row each in the ledger.
 
@@ -56,9 +59,7 @@ def ablate_command(
         return
     try:
         with batch.open_workers(given["workers"], given["scheduler"], job) as workers:
-            click.echo(
-                f"dashboard: {workers.client.dashboard_link}\nnotebooks: {ROOT / 'runs' / 'notebooks'}", err=True
-            )
+            click.echo(f"dashboard: {workers.client.dashboard_link}\nnotebooks: {RUNS / 'notebooks'}", err=True)
             if again:
                 batch.prepare([one.cell for one in again])  # what is wrong with the data is told before a row moves
                 batch.set_aside(again)
@@ -83,7 +84,7 @@ def _job(given: dict) -> dict[str, str] | None:
     return dict(given["job"]) if given["cluster"] else None
 
 
-def _grid(names: tuple[str, ...], grid_file: Path | None, seeds: int, given: dict) -> object:
+def _grid(names: tuple[str, ...], grid_file: Path | None, seeds: int, given: dict) -> "Grid":
     """Return what is to do.
 
     Raises:
@@ -102,11 +103,12 @@ def _grid(names: tuple[str, ...], grid_file: Path | None, seeds: int, given: dic
 
 def _findable(root: str | None, elsewhere: bool) -> str | None:
     """Return a folder so that workers find it; those that start elsewhere need the whole path."""
-    here = root is None or not elsewhere or (ROOT / root).exists()
-    return root if here else str(Path(root).expanduser().resolve())
+    if root is None or not elsewhere or (ROOT / root).exists():
+        return root
+    return str(Path(root).expanduser().resolve())
 
 
-def _plan(grid: object, cells: list, todo: list, workers: int, job: dict | None) -> str:
+def _plan(grid: "Grid", cells: list, todo: list, workers: int, job: dict | None) -> str:
     """Show variants with their changes, what is there already, and how long the rest takes."""
     from eclip_lib.experiments import batch
     from eclip_lib.results import markdown
@@ -125,7 +127,7 @@ def _plan(grid: object, cells: list, todo: list, workers: int, job: dict | None)
     return "\n".join(text)
 
 
-def _tell(outcome: object) -> None:
+def _tell(outcome: "Outcome") -> None:
     """Show a failure at once, above the progress bar."""
     from tqdm.auto import tqdm
 

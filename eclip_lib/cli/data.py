@@ -5,12 +5,13 @@ Heavy parts are imported inside the commands, so that `--help` and mistakes answ
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from eclip_lib.config import DataConfig
+
 _OPTIONS = (
     click.argument("path", type=click.Path(path_type=Path, exists=True, file_okay=False)),
     click.option("--dataset", help="Its id, such as n-caltech101.  [default: guessed from its folders]"),
@@ -36,7 +37,8 @@ def _config(path: Path, dataset: str | None, given: dict) -> "DataConfig":
 
     given = {name: value for name, value in given.items() if value is not None}
     if dataset:
-        return DataConfig(dataset=dataset, root=str(path), protocol="fine-tune", shots=None, **given)
+        named = {"dataset": dataset, "root": str(path), "protocol": "fine-tune", "shots": None}
+        return DataConfig.from_dict(named | given)
     cfg = replace(guess_dataset(path), **given)
     click.echo(f"{path} looks like {cfg.dataset}", err=True)
     return cfg
@@ -49,7 +51,7 @@ def data() -> None:
 
 @data.command("check")
 @_data_options
-def check_command(path: Path, dataset: str | None, **given: object) -> None:
+def check_command(path: Path, dataset: str | None, **given: Any) -> None:
     """Read every recording and still of the data set in PATH; exit 1 if something is wrong.
 
     Prints counts, events per recording, recordings without a still, and what cannot be read and why.
@@ -71,7 +73,7 @@ def check_command(path: Path, dataset: str | None, **given: object) -> None:
 @_data_options
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the shards.")
 @click.option("--shard-mb", type=click.IntRange(1, 4096), default=256, show_default=True, help="Size of a shard.")
-def pack_command(path: Path, dataset: str | None, out: Path, shard_mb: int, **given: object) -> None:
+def pack_command(path: Path, dataset: str | None, out: Path, shard_mb: int, **given: Any) -> None:
     """Pack the data set in PATH into WebDataset shards, which take its place: name their folder as the root.
 
     Example: eclip data pack ~/data/N_Imagenet --stills ~/data/imagenet --out /scratch/n-imagenet

@@ -5,11 +5,14 @@ Heavy parts are imported inside the commands, so that `--help` and mistakes answ
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from eclip_lib.config import Dataset, Protocol
+
+if TYPE_CHECKING:
+    from eclip_lib.config import DataConfig, Run
 
 _EMBEDDED = "eclip-tiny-events"
 
@@ -39,13 +42,13 @@ _EMBEDDED = "eclip-tiny-events"
 )
 def eval_command(
     checkpoint: str,
-    protocol: str | None,
+    protocol: Protocol | None,
     preset_name: str | None,
     clip_file: str | None,
     device: str,
     classes: bool,
     ledger: Path | None,
-    **data: object,
+    **data: Any,
 ) -> None:
     """Evaluate CHECKPOINT on the test part of a data set: nothing is trained.
 
@@ -61,10 +64,10 @@ def eval_command(
 
     ledger = ledger or LEDGER
     opened = open_checkpoint(checkpoint, preset_name, data["dataset"], clip_file)
-    row, tested, *found = evaluate_checkpoint(
+    row, tested, test, scores = evaluate_checkpoint(
         opened, _data_config(opened.run, protocol, data), protocol, _device(device)
     )
-    write_evaluation(row, tested, *found, ledger)
+    write_evaluation(row, tested, test, scores, ledger)
     click.echo(_summary(row))
     _warn_of_unseen(opened.model.cfg.backbone, tested.class_names)
     if classes:
@@ -97,7 +100,7 @@ def _device(device: str) -> str:
     return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
 
 
-def _data_config(run: object, protocol: str | None, given: dict) -> object:
+def _data_config(run: "Run | None", protocol: Protocol | None, given: dict[str, Any]) -> "DataConfig":
     """Return the data set that is tested: the given one, or, with what is not given, the checkpoint's own."""
     from dataclasses import replace
 
@@ -115,7 +118,8 @@ def _data_config(run: object, protocol: str | None, given: dict) -> object:
         )
     if protocol == "few-shot" and run is None and "shots" not in given:
         raise click.UsageError("--protocol few-shot of an EventBind checkpoint needs --shots, since it does not tell")
-    plain = {"protocol": "retrieval", "shots": given.pop("shots", None)}  # `reported_config` sets the protocol
+    # `reported_config` sets the protocol.
+    plain: dict[str, Any] = {"protocol": "retrieval", "shots": given.pop("shots", None)}
     if run is None or given.get("dataset", run.data.dataset) != run.data.dataset:
         return DataConfig(**plain, **given)
     return replace(run.data, target=None, target_root=None, **plain, **given)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import count
 
 import numpy as np
 from jaxtyping import Float
@@ -88,12 +87,12 @@ def bootstrap_draws(
     differ, the same weights make it a hierarchical bootstrap. Both err on the wide side.
     """
     sizes = [len(values) for values in ours]
-    ids = [range(size) for size in sizes] if ids is None else ids
-    others = {"theirs": [len(values) for values in theirs], "ids": [len(names) for names in ids]}
+    known: Sequence[Sequence | np.ndarray] = [range(size) for size in sizes] if ids is None else ids
+    others = {"theirs": [len(values) for values in theirs], "ids": [len(names) for names in known]}
     wrong = [f"{name} {found}" for name, found in others.items() if found != sizes]
     if not sizes or not min(sizes) or wrong:
         raise ValueError(f"recordings of each repeat: ours {sizes}, but {', '.join(wrong) or 'there must be some'}")
-    names, column = np.unique(np.concatenate([np.asarray(part) for part in ids]), return_inverse=True)
+    names, column = np.unique(np.concatenate([np.asarray(part) for part in known]), return_inverse=True)
     row = np.repeat(np.arange(len(sizes)), sizes)
     difference, present = np.zeros((2, len(sizes), len(names)))
     both = [np.concatenate([np.asarray(part, float) for part in method]) for method in (ours, theirs)]
@@ -106,14 +105,13 @@ def _resampled_means(values: np.ndarray, present: np.ndarray, draws: int, seed: 
     """Return the means of (R, N) values under random weights of rows and columns."""
     repeats, recordings = values.shape
     block = min(draws, max(1, BLOCK // recordings))
-    means = np.zeros(0)
-    for number in count():
+    means, number = np.zeros(0), 0
+    while len(means) < draws:
         rows, columns = _draw_weights(repeats, recordings, block, seed, number)
         weights, sums = ((rows * (columns @ matrix.T)).sum(1) for matrix in (present, values))
         kept = weights > 0  # a draw of a few recordings may take none of the folds it took
-        means = np.concatenate([means, sums[kept] / weights[kept]])
-        if len(means) >= draws:
-            return means[:draws]
+        means, number = np.concatenate([means, sums[kept] / weights[kept]]), number + 1
+    return means[:draws]
 
 
 @lru_cache(maxsize=16)  # a table compares many methods on the same recordings

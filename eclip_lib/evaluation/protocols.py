@@ -36,6 +36,7 @@ def check_run(cfg: Run) -> None:
 
 def target_config(cfg: DataConfig) -> DataConfig:
     """Return the config of a transfer's target: all of its classes, tested without training."""
+    assert cfg.target is not None  # its protocol is transfer
     return replace(
         cfg,
         dataset=cfg.target,
@@ -112,7 +113,7 @@ def _halves(scores: Float[Tensor, "N K"], labels: Int[Tensor, " N"]) -> dict[str
         "base": (labels < base, scores[:, :base], labels),
         "new": (labels >= base, scores[:, base:], labels - base),
     }
-    metrics = {}
+    metrics: dict[str, float] = {}
     for name, (rows, half, half_labels) in halves.items():
         if not rows.any():
             raise ValueError(f"base-to-new: no test recording is of one of the {name} classes")

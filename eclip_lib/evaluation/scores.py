@@ -91,7 +91,7 @@ def image_retrieval(
     if not len(own):
         return {}
     each = torch.arange(len(labels))
-    found = {}
+    found: dict[str, float] = {}
     for name, queries, gallery, asked, items in (
         ("image_to_event", image_emb, event_emb, own, each),
         ("event_to_image", event_emb, image_emb, each, own),

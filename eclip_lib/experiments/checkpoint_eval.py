@@ -14,7 +14,7 @@ import torch
 
 from eclip_lib.cache import content_key
 from eclip_lib.clip import load_clip
-from eclip_lib.config import DataConfig, FrameConfig, LossConfig, Run
+from eclip_lib.config import DataConfig, FrameConfig, LossConfig, Protocol, Run, filled
 from eclip_lib.data import EventData, Split, find_test_part, image_features, load_dataset, load_frames
 from eclip_lib.evaluation import class_scores, embed_events, evaluate, write_predictions
 from eclip_lib.events import Recording
@@ -77,7 +77,9 @@ def open_checkpoint(
         )
     model = load_eventbind_checkpoint(path)
     frames, size = preset(preset_name).frames, model.clip.visual.image_size[0]
-    frames = replace(frames, size=size, frames=len(model.event_encoder.time_embedding))
+    time_embedding = model.event_encoder.time_embedding
+    assert time_embedding is not None  # EventBind always has one
+    frames = replace(frames, size=size, frames=len(time_embedding))
     return Checkpoint(path, model, frames, None, preset_name)
 
 
@@ -87,7 +89,7 @@ def _backbone(folder: Path) -> str:
     return Run.from_dict(read_description(folder)["run"]).model.backbone
 
 
-def reported_config(trained: DataConfig | None, tested: DataConfig, protocol: str | None) -> DataConfig:
+def reported_config(trained: DataConfig | None, tested: DataConfig, protocol: Protocol | None) -> DataConfig:
     """Return the config that the row of an evaluation has: the protocol under which the checkpoint meets the data.
 
     Args:
@@ -129,7 +131,7 @@ def reported_config(trained: DataConfig | None, tested: DataConfig, protocol: st
 
 
 def evaluate_checkpoint(
-    checkpoint: Checkpoint, tested: DataConfig, protocol: str | None = None, device: str = "cpu"
+    checkpoint: Checkpoint, tested: DataConfig, protocol: Protocol | None = None, device: str = "cpu"
 ) -> tuple[dict, EventData, np.ndarray, np.ndarray]:
     """Score the test part of a data set, without any training.
 
@@ -153,7 +155,8 @@ def evaluate_checkpoint(
     inputs = load_frames(data, test, checkpoint.frames)
     own = np.flatnonzero(data.has_still[test])
     model = checkpoint.model.to("cpu")
-    stills = image_features(model.clip, data, test[own], model.cfg.clip_normalization)[:, 0] if len(own) else None
+    normalization = filled(model.cfg.clip_normalization)
+    stills = image_features(model.clip, data, test[own], normalization)[:, 0] if len(own) else None
     event_emb = embed_events(model.to(device), inputs)
     scores = class_scores(model, event_emb, data.class_names)
     scores, metrics = evaluate(cfg, scores, inputs.labels, event_emb, stills, torch.from_numpy(own))

@@ -9,9 +9,9 @@ name -> `Run`. What no source tells is our reading, and says so beside the value
 
 from dataclasses import replace
 
-from eclip_lib.config import DataConfig, FrameConfig, LossConfig, ModelConfig, Run, TrainConfig
+from eclip_lib.config import DataConfig, Dataset, FrameConfig, LossConfig, ModelConfig, Recipe, Run, TrainConfig
 
-DATASETS = ("n-caltech101", "n-imagenet", "n-mnist")
+DATASETS: tuple[Dataset, ...] = ("n-caltech101", "n-imagenet", "n-mnist")
 BACKBONES = {"vit-b-32": "ViT-B-32", "vit-b-16": "ViT-B-16", "vit-l-14": "ViT-L-14"}
 TEXT_MSE = {"n-caltech101": 2.0, "n-imagenet": 1.0, "n-mnist": 0.1}  # gamma; only the code tells it
 CODE_EVENTS = {"n-caltech101": 15_000, "n-imagenet": 40_000, "n-mnist": 1_000}  # Q of the shipped configs
@@ -49,9 +49,10 @@ def preset(name: str, data: DataConfig | None = None, seed: int = 0) -> Run:
     if name not in NAMES:
         raise ValueError(f"preset {name!r} is unknown; there are {', '.join(NAMES)}")
     dataset = next(one for one in DATASETS if one in name)
-    backbone = next((short for short in BACKBONES if name.endswith(short)), None)
-    build = {"eventbind-code": _code, "eventbind-paper": _paper, "e-clip": _first}
-    run = next(made for start, made in build.items() if name.startswith(start))(dataset, backbone)
+    if name.startswith("eventbind-paper"):
+        run = _paper(dataset, next(short for short in BACKBONES if name.endswith(short)))
+    else:
+        run = _first(dataset) if name.startswith("e-clip") else _code(dataset)
     data = data or DataConfig(dataset=dataset, protocol="fine-tune", shots=None)
     return replace(
         run, experiment=name, data=replace(data, dataset=dataset), train=replace(run.train, seed=seed, select="val")
@@ -72,7 +73,7 @@ def preset_name(run: Run) -> str | None:
     return None
 
 
-def _run(recipe: str, backbone: str, events: int, loss: LossConfig, train: TrainConfig) -> Run:
+def _run(recipe: Recipe, backbone: str, events: int, loss: LossConfig, train: TrainConfig) -> Run:
     """Return what all presets share: five windows of so many events from the start, 16 prompts, OpenAI's weights."""
     return Run(
         frames=FrameConfig(size=224, frames=5, events_per_frame=events, windows="first", color="rgb"),
@@ -82,7 +83,7 @@ def _run(recipe: str, backbone: str, events: int, loss: LossConfig, train: Train
     )
 
 
-def _code(dataset: str, backbone: str | None) -> Run:
+def _code(dataset: Dataset) -> Run:
     """Official code, `Configs/*.yaml` and `train_dp_*.py`: rate 1e-6 throughout, decay 0.05, 30 epochs, AMP."""
     train = TrainConfig(
         epochs=30,
@@ -97,15 +98,15 @@ def _code(dataset: str, backbone: str | None) -> Run:
     return _run("eventbind", "ViT-L-14", CODE_EVENTS[dataset], loss, train)
 
 
-def _paper(dataset: str, backbone: str) -> Run:
+def _paper(dataset: Dataset, backbone: str) -> Run:
     """EventBind's appendix, section 2.3 and table 1; batch, augmentation and gamma are the code's, T is too."""
-    code = _code(dataset, None)
+    code = _code(dataset)
     rate = PAPER_RATE[dataset]
     train = replace(code.train, tower_rate=rate, additions_rate=rate, weight_decay=2e-4, precision="32")
     return _run("eventbind", BACKBONES[backbone], PAPER_EVENTS[dataset][backbone], code.loss, train)
 
 
-def _first(dataset: str, backbone: str | None) -> Run:
+def _first(dataset: Dataset) -> Run:
     """E-CLIP: equal weights, no MSE. Known: 40,000 events a frame and 3 epochs on N-ImageNet; the rest is `_paper`'s.
 
     Our reading: the windows of the other data sets are the code's, rates, decay and batch those of the appendix of v4.

@@ -95,7 +95,7 @@ def _parameter(statement: ast.stmt, comments: dict[int, str]) -> Parameter:
             default = _literal(value)
         case _:
             raise ValueError(f"{ast.unparse(statement)!r} is not of the form 'name: type = literal'")
-    told = comments.get(statement.end_lineno, "")
+    told = comments.get(statement.end_lineno or statement.lineno, "")
     quoted = tuple(re.findall(r'"([^"]*)"', told))
     choices = quoted if default in quoted and len(quoted) > 1 else ()
     parameter = Parameter(name, _types(annotation), default, told, choices)

@@ -6,21 +6,40 @@ A few plain choices -> `Run`s. Chosen on validation recordings, never on test on
 import json
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
-from eclip_lib.config import TINY, DataConfig, FrameConfig, LossConfig, ModelConfig, Run, TrainConfig
+from eclip_lib.config import (
+    TINY,
+    DataConfig,
+    Dataset,
+    FrameConfig,
+    LossConfig,
+    Method,
+    ModelConfig,
+    Protocol,
+    Recipe,
+    Run,
+    TrainConfig,
+)
 from eclip_lib.experiments import paper_presets
 
 QUERIES = ("guitar", "umbrella", "cat", "three", "seven", "zero")  # the first three that a data set has
 FOLDS = 5  # of n-mnist
 PROMPT_LENGTH = 4  # of a backbone with 36 patches; 16, the paper's, would be half as many tokens again
 FEW_SHOT_EPOCHS = {1: 300, 2: 150, 5: 100, 10: 50, 20: 30}  # of n-mnist, by the most shots they are for
-METHODS = {  # in the order of a table; other data sets have those of the first
+METHODS: dict[Dataset, tuple[Method, ...]] = {  # in the order of a table; other data sets have those of the first
     "icons100": ("clip-zero-shot", "linear-probe", "e-clip"),
     "n-mnist": ("clip-zero-shot", "count-map-probe", "linear-probe", "e-clip"),
 }
-REAL_METHODS = ("count-map-probe", "count-map-cnn", "linear-probe", "e-clip paper", "e-clip workbench")
+REAL_METHODS: dict[str, tuple[Method, Recipe]] = {  # by what a table calls them; rivals have no recipe of their own
+    "count-map-probe": ("count-map-probe", "workbench"),
+    "count-map-cnn": ("count-map-cnn", "workbench"),
+    "linear-probe": ("linear-probe", "workbench"),
+    "e-clip paper": ("e-clip", "paper"),
+    "e-clip workbench": ("e-clip", "workbench"),
+}
 REAL_SHOTS = (1, 2, 5, 10, 20, None)
 
 
@@ -41,11 +60,11 @@ def image_size(backbone: str) -> int:
 
 
 def quickstart_run(
-    dataset: str = "icons100",
+    dataset: Dataset = "icons100",
     data_root: str | None = None,
     subset: str | None = None,
     shots: int | None = 5,
-    recipe: str = "workbench",
+    recipe: Recipe = "workbench",
     backbone: str = TINY,
     pretrained: str | None = None,
 ) -> Run:
@@ -63,7 +82,7 @@ def quickstart_run(
     tiny, real = backbone == TINY, dataset == "n-mnist"
     prompts = PROMPT_LENGTH if tiny else 16
     shots, subset = (None, None) if real else (shots, subset)
-    protocol = "fine-tune" if shots is None else "few-shot"
+    protocol: Protocol = "fine-tune" if shots is None else "few-shot"
     return Run(
         data=DataConfig(
             dataset=dataset, root=data_root, subset=subset, protocol=protocol, shots=shots, fold=0 if real else None
@@ -79,11 +98,11 @@ def quickstart_run(
 
 def training_run(
     data: DataConfig,
-    recipe: str = "workbench",
+    recipe: Recipe = "workbench",
     backbone: str = TINY,
     pretrained: str | None = None,
     preset: str | None = None,
-    **training: object,
+    **training: Any,
 ) -> Run:
     """Return a run of any data set and protocol, by a named preset or by what fits the data set.
 
@@ -142,7 +161,7 @@ def comparison(base: Run, seeds: int = 2, folds: int = 1) -> dict[str, list[Run]
     else:
         repeats = [replace(base, train=replace(base.train, seed=seed)) for seed in range(seeds)]
     methods = METHODS.get(base.data.dataset, METHODS["icons100"])
-    runs = {method: [replace(run, method=method) for run in repeats] for method in methods}
+    runs: dict[str, list[Run]] = {method: [replace(run, method=method) for run in repeats] for method in methods}
     untrained = repeats if base.data.dataset == "n-mnist" else repeats[:1]
     zero = [replace(run.data, protocol="zero-shot", shots=None) for run in untrained]
     runs["clip-zero-shot"] = [
@@ -152,7 +171,7 @@ def comparison(base: Run, seeds: int = 2, folds: int = 1) -> dict[str, list[Run]
 
 
 def real_comparison(data_root: str, shots: int | None, repeats: int = FOLDS) -> dict[str, list[Run]]:
-    """Return the runs that compare recipes and opponents on N-MNIST, by "method recipe" or method: one a repeat.
+    """Return the runs that compare recipes and rivals on N-MNIST, by "method recipe" or method: one a repeat.
 
     A repeat has a seed and tests on a fold of its own, so that five repeats test each recording once. All methods of a
     repeat see the same recordings; what each may choose is chosen on validation recordings: the network's steps and the
@@ -165,12 +184,11 @@ def real_comparison(data_root: str, shots: int | None, repeats: int = FOLDS) -> 
     """
     if not 1 <= repeats <= FOLDS:
         raise ValueError(f"repeats = {repeats}: 1 to {FOLDS}")
-    protocol = "fine-tune" if shots is None else "few-shot"
+    protocol: Protocol = "fine-tune" if shots is None else "few-shot"
     runs = {}
-    for label in REAL_METHODS:
-        method, _, recipe = label.partition(" ")
+    for label, (method, recipe) in REAL_METHODS.items():
         data = [DataConfig("n-mnist", data_root, protocol=protocol, shots=shots, fold=fold) for fold in range(repeats)]
-        each = [training_run(one, recipe or "workbench", seed=one.fold) for one in data]
+        each = [training_run(one, recipe, seed=one.fold) for one in data]
         runs[label] = [replace(run, method=method, experiment="n-mnist") for run in each]
     return runs
 

@@ -40,7 +40,7 @@ def attend(
         kv = F.linear(block.ln_1(prompts), attn.in_proj_weight[width:], attn.in_proj_bias[width:])
         more_k, more_v = (rearrange(part, "b m (h d) -> b h m d", h=heads) for part in kv.chunk(2, dim=-1))
         mixed = F.scaled_dot_product_attention(q, torch.cat([k, more_k], 2), torch.cat([v, more_v], 2))
-        if gate is not None:
+        if plain is not None and gate is not None:
             mixed = plain + gate * (mixed - plain)
     return attn.out_proj(rearrange(mixed, "b h n d -> b n (h d)"))
 
@@ -84,14 +84,20 @@ class EventEncoder(nn.Module):
         self.prompts = nn.ModuleList(BlockPrompts(cfg, width, heads, patch) for _ in blocks)
         self.recompute = cfg.gradient_checkpointing
 
+    @property
+    def blocks(self) -> list[tuple[ResidualAttentionBlock, BlockPrompts]]:
+        """Return the blocks of the tower, each with its prompts."""
+        pairs = zip(self.visual.transformer.resblocks, self.prompts, strict=True)
+        return list(pairs)  # type: ignore[arg-type]  # a ModuleList does not tell what it holds
+
     def forward(self, frames: Float[Tensor, "B T 3 S S"], valid: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
-        """Encode normalised frames to the mean over valid frames of the projected class tokens (not normalised).
+        """Encode normalized frames to the mean over valid frames of the projected class tokens (not normalized).
 
         Every sample needs a valid frame, which `EClip.encode_events` checks: a look at values would break the graph
         that `torch.compile` makes of this.
         """
         x = self._embed(frames)
-        for block, prompts in zip(self.visual.transformer.resblocks, self.prompts, strict=True):
+        for block, prompts in self.blocks:
             if self.recompute and torch.is_grad_enabled():
                 x = checkpoint(run_block, block, prompts, x, valid, use_reentrant=False)
             else:
@@ -109,7 +115,7 @@ class EventEncoder(nn.Module):
         x = torch.cat([repeat(visual.class_embedding, "d -> b 1 d", b=len(x)), x], dim=1)
         x = x + visual.positional_embedding
         if self.time_embedding is not None:
-            time = self.time_embedding
+            time: Tensor = self.time_embedding
             if len(time) != steps:  # the paper's nearest-neighbor stretch
                 time = F.interpolate(time.t()[None], size=steps, mode="nearest")[0].t()
             x = x + repeat(time, "t d -> (b t) 1 d", b=len(frames))

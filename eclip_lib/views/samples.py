@@ -143,9 +143,11 @@ def sensor_of(height: int | None, width: int | None) -> tuple[int, int] | None:
     Raises:
         ValueError: one side is missing.
     """
-    if (height is None) != (width is None):
+    if height is None and width is None:
+        return None
+    if height is None or width is None:
         raise ValueError(f"sensor height = {height}, width = {width}; give both sides in pixels, or neither")
-    return None if height is None else (height, width)
+    return height, width
 
 
 def snippet(sample: Sample, cfg: FrameConfig) -> str:

@@ -64,7 +64,8 @@ def window_times(recording: Recording, windows: Int64[np.ndarray, "T 2"]) -> Flo
 def window_labels(recording: Recording, windows: Int64[np.ndarray, "T 2"]) -> list[str]:
     """Return what to write under each window's frame: its time and its number of events."""
     times = window_times(recording, windows)
-    return [_label(*span, stop - start) for span, (start, stop) in zip(times, windows.tolist(), strict=True)]
+    spans = zip(times, windows.tolist(), strict=True)
+    return [_label(first, last, stop - start) for (first, last), (start, stop) in spans]
 
 
 def _label(first: float, last: float, count: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 
 from IPython import get_ipython
-from IPython.display import display
+from IPython.display import DisplayHandle, display
 from ipywidgets import Widget
 from matplotlib.figure import Figure
 from tqdm import tqdm
@@ -74,7 +74,7 @@ def _drawn(records: Iterable[dict], draw: Callable[[list[dict]], Figure], every:
     return rows
 
 
-def _show(figure: Figure, handle: object) -> object:
+def _show(figure: Figure, handle: DisplayHandle | None) -> DisplayHandle | None:
     """Show a figure, in the place of the one before if there is one, and return the handle of its place."""
     if handle is None:
         return display(figure, display_id=True)

@@ -1,6 +1,7 @@
 from .cells import NOTEBOOK as NOTEBOOK
 from .cells import Cell as Cell
 from .cells import Outcome as Outcome
+from .cells import Size as Size
 from .cells import cell_parameters as cell_parameters
 from .cells import cell_seconds as cell_seconds
 from .cells import make_cells as make_cells

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import psutil
@@ -146,6 +146,7 @@ def slurm_cluster(job: Mapping[str, str]) -> "SLURMCluster":
             raise ValueError(f"a SLURM job has no option {name!r}; perhaps {', '.join(near)}")
     job = JOB | dict(job)
     cpus, gpus = (_whole(name, job[name], least) for name, least in (("cpus", 1), ("gpus", 0)))
+    texts: dict[str, Any] = {name: job[name] for name in JOB_TEXTS if name in job}
     return SLURMCluster(
         cores=1,  # cells at a time
         processes=1,
@@ -155,7 +156,7 @@ def slurm_cluster(job: Mapping[str, str]) -> "SLURMCluster":
         job_script_prologue=[f"export {name}={value}" for name, value in thread_environment(cpus).items()],
         job_extra_directives=["--gres=gpu:1"] if gpus else [],
         worker_extra_args=["--resources", "GPU=1"] if gpus else [],
-        **{name: job[name] for name in JOB_TEXTS if name in job},
+        **texts,
     )
 
 
@@ -193,7 +194,7 @@ def _share_cores(client: Client) -> None:
 
 
 def _keep_to_share(hosts: Mapping[str, int], dask_worker: Worker) -> None:
-    cells = hosts.get(urlsplit(dask_worker.address).hostname, 1) * dask_worker.state.nthreads
+    cells = hosts.get(urlsplit(dask_worker.address).hostname or "", 1) * dask_worker.state.nthreads
     os.environ.update(thread_environment(max(1, cores() // cells)))  # kernels inherit it
 
 

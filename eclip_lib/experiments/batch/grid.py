@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eclip_lib.config import TINY, DataConfig, Run
+from eclip_lib.config import TINY, DataConfig, Dataset, Run
 from eclip_lib.experiments import presets
 from eclip_lib.experiments.batch.variants import ALL, CLAIMED_ELSEWHERE, EXPERIMENT, FULL, OWN, PRESETS, Variants
 from eclip_lib.experiments.overrides import override
@@ -20,7 +20,7 @@ from eclip_lib.experiments.overrides import override
 
 
 def ablation_base(
-    dataset: str = "icons100", root: str | None = None, backbone: str = TINY, pretrained: str | None = None
+    dataset: Dataset = "icons100", root: str | None = None, backbone: str = TINY, pretrained: str | None = None
 ) -> Run:
     """Return the run that the variants change: neither saturated nor at chance, and quick; chosen on validation.
 
@@ -36,11 +36,11 @@ def ablation_base(
         pretrained: weights for `load_clip`.
     """
     if dataset == "icons100":
-        data, changes = DataConfig(dataset, root, subset="icons25", shots=5), {"train.epochs": 6}
-        changes |= {"frames.events_per_frame": 300, "train.tower_rate": 2e-4}
+        data = DataConfig(dataset, root, subset="icons25", shots=5)
+        changes = {"train.epochs": 6, "frames.events_per_frame": 300, "train.tower_rate": 2e-4}
     elif dataset == "n-mnist":
-        data, changes = DataConfig(dataset, root, shots=5, fold=0), {"train.epochs": 15}
-        changes |= {"train.shift": 2, "train.rotate": 0.0, "train.zoom": 0.0}
+        data = DataConfig(dataset, root, shots=5, fold=0)
+        changes = {"train.epochs": 15, "train.shift": 2, "train.rotate": 0.0, "train.zoom": 0.0}
     else:
         data, changes = DataConfig(dataset, root, shots=5), {}
     base = presets.training_run(data, backbone=backbone, pretrained=pretrained, device="auto")
@@ -194,7 +194,7 @@ def _allowed(name: str, changes: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def differences(run: Run, other: Run) -> dict[str, Any]:
     """Return the dotted names of the fields in which a run differs from another, with the values of `run`."""
-    changes = {}
+    changes: dict[str, Any] = {}
     for item in fields(run):
         ours, theirs = getattr(run, item.name), getattr(other, item.name)
         if is_dataclass(ours):

@@ -102,7 +102,7 @@ class Controls:
                 (self.start_events, number - 1, None),
                 (self.start_ms, longest, None),
             ):
-                value = part if slider in self._open else slider.value
+                value = slider.value if part is None or slider not in self._open else part
                 slider.max = max(most, value)
                 slider.value = value
 

@@ -25,7 +25,11 @@ from eclip_lib.views.timeline import MS, window_labels, window_times
 
 FOLDER = RUNS / "explore"
 _FITTED = {"max_width": "100%", "object_fit": "contain"}
-WRITERS = {"PNG strip": (write_png, ".png"), "GIF": (write_gif, ".gif"), "MP4": (write_mp4, ".mp4")}
+WRITERS: dict[str, tuple[Callable[..., Path], str]] = {
+    "PNG strip": (write_png, ".png"),
+    "GIF": (write_gif, ".gif"),
+    "MP4": (write_mp4, ".mp4"),
+}
 
 
 @contextmanager
@@ -50,7 +54,10 @@ class Setting:
     """
 
     def __init__(self, name: str, cfg: FrameConfig, sample: Sample, changed: Callable[["Setting"], None]):
-        self.name, self.frames, self.valid, self.labels = name, None, None, []
+        self.name = name
+        self.frames: np.ndarray  # there after `draw`, like `valid`
+        self.valid: np.ndarray
+        self.labels: list[str] = []
         self.controls = Controls(cfg, sample.recording, lambda: changed(self))
         self.image = w.Image(format="png", layout={"max_height": "270px", "align_self": "flex-start", **_FITTED})
         self.strip = w.VBox([w.HTML(f"<b>{name}</b>"), self.image])

@@ -4,6 +4,7 @@ what a user picks, writes or sends → a function that loads the `Sample`, hande
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import ipywidgets as w
 
@@ -81,7 +82,7 @@ class SourceBar:
     def _on_upload(self, change: dict) -> None:
         """Open an uploaded recording, and empty the upload so that the same file can be sent again."""
         for file in change["new"]:
-            self._opened(lambda file=file: self._sent(file["name"], bytes(file["content"])))
+            self._opened(partial(self._sent, file["name"], bytes(file["content"])))
         if change["new"]:
             self.upload.value = ()
 

@@ -56,5 +56,5 @@ def patch_maps(seen: Trace) -> Float[np.ndarray, "L T G G"]:
 
 def cross_maps(seen: Trace) -> Float[np.ndarray, "L T T"] | None:
     """Return the attention over the frames of each block; None for a model without cross-frame prompts."""
-    maps = [block.cross for block in seen.blocks]
-    return None if maps[0] is None else torch.stack(maps).numpy()
+    maps = [block.cross for block in seen.blocks if block.cross is not None]
+    return torch.stack(maps).numpy() if maps else None

@@ -93,7 +93,7 @@ def trace(model: EClip, frames: Float[Tensor, "T 3 S S"], valid: Bool[Tensor, " 
     given = normalize_images(model.clip, frames)[None] if model.cfg.clip_normalization else frames[None]
     x = embedded = encoder._embed(given)
     blocks = []
-    for block, prompts in zip(encoder.visual.transformer.resblocks, encoder.prompts, strict=True):
+    for block, prompts in encoder.blocks:
         blocks.append(_trace_block(block, prompts, x, valid[None]))
         x = blocks[-1].after
     projected = encoder.visual.ln_post(x[:, 0]) @ encoder.visual.proj

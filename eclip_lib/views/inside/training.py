@@ -57,7 +57,7 @@ def sample_pairs(names: Sequence[str], cfg: FrameConfig) -> Pairs:
         raise ValueError(f"classes = {list(names)}: one class has no other to be compared with; name at least two")
     samples = [embedded_sample(name) for name in names]
     frames, valid = zip(*(event_frames(sample.recording, cfg) for sample in samples), strict=True)
-    stills = [torch.from_numpy(sample.still.copy()).permute(2, 0, 1)[None].float() / 255 for sample in samples]
+    stills = [torch.from_numpy(np.array(sample.still)).permute(2, 0, 1)[None].float() / 255 for sample in samples]
     images = [F.interpolate(still, (cfg.size, cfg.size), mode="bilinear", antialias=True) for still in stills]
     return Pairs(tuple(names), torch.stack(frames), torch.stack(valid), torch.cat(images).clamp(0, 1))
 
@@ -113,7 +113,7 @@ def removals(model: EClip, pairs: Pairs) -> pd.DataFrame:
 
 def _drop_prompts(encoder: EventEncoder, modality: bool, cross_frame: bool) -> None:
     """Take prompts out of an encoder, in place."""
-    for prompts in encoder.prompts:
+    for _, prompts in encoder.blocks:
         prompts.modality = None if modality else prompts.modality
         prompts.cross_frame = None if cross_frame else prompts.cross_frame
 
