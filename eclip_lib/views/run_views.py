@@ -39,12 +39,12 @@ def examples(
 
     They are training recordings, or test ones of a run that does not train or draws its frames anew in every epoch.
     """
-    kept = isinstance(experiment.train, FrameSet) and len(experiment.train)
-    side = experiment.train if kept else experiment.test
+    train = experiment.train
+    side = train if isinstance(train, FrameSet) and len(train) else experiment.test
     labels, first = np.unique(side.labels.numpy(), return_index=True)
     chosen = np.unique(np.linspace(0, len(labels) - 1, min(most, len(labels))).round().astype(int))
     rows = first[chosen]
-    of = experiment.data if kept else experiment.tested
+    of = experiment.data if side is train else experiment.tested
     names = [of.class_names[label] for label in labels[chosen]]
     return side.frames(torch.from_numpy(rows)).numpy(), side.valid[rows].numpy(), names
 
