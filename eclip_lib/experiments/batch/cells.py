@@ -1,6 +1,5 @@
 """The cells of a batch: notebook 04 for one variant and seed each, what is there already and what is left to do."""
 
-import fcntl
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -10,14 +9,15 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from eclip_lib.config import Run
+from eclip_lib.cache import atomic_path
+from eclip_lib.config import Run, filled
 from eclip_lib.experiments import presets
 from eclip_lib.experiments.batch.grid import Grid, differences
 from eclip_lib.experiments.headless import check_parameters
-from eclip_lib.ledger import LEDGER, code_hash, find_row, own_row, read_results, setting
-from eclip_lib.paths import ROOT
+from eclip_lib.ledger import LEDGER, code_hash, find_row, locked, own_row, read_results, setting
+from eclip_lib.paths import NOTEBOOKS
 
-NOTEBOOK = ROOT / "notebooks" / "04_train.ipynb"
+NOTEBOOK = NOTEBOOKS / "04_train.ipynb"
 OVERHEAD = 6.0  # seconds of a cell besides training and testing: a kernel, imports, figures
 RATE = 50  # recordings a second that one thread trains with the embedded CLIP and three frames; testing is thrice that
 Size = Literal["smoke", "full"]
@@ -85,7 +85,7 @@ def cell_parameters(run: Run, ledger: Path = LEDGER, size: Size = "full") -> dic
     """
     training = {name: getattr(run.train, name) for name in ("seed", "device", "precision", "select")}
     model = {"recipe": run.model.recipe, "backbone": run.model.backbone, "pretrained": run.model.pretrained}
-    plain = presets.training_run(run.data, **model, **training)
+    plain = presets.training_run(run.data, run.model.recipe, run.model.backbone, run.model.pretrained, **training)
     named = {name: getattr(run, name) for name in ("experiment", "variant")}
     changes = differences(run, replace(plain, **named))
     own = {"size": size, "keep_weights": False, "watch": False, "ledger": str(Path(ledger).resolve())}
@@ -108,7 +108,7 @@ def split_done(cells: Sequence[Cell]) -> tuple[list[Outcome], list[Cell]]:
 def other_sources(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Return those whose row was there and was made by other sources of this version of the package."""
     now = code_hash()
-    return [one for one in outcomes if one.status == "there" and one.row["provenance"].get("code") != now]
+    return [one for one in outcomes if one.status == "there" and one.row and one.row["provenance"].get("code") != now]
 
 
 def plan_table(grid: Grid, cells: Sequence[Cell], todo: Sequence[Cell]) -> pd.DataFrame:
@@ -169,7 +169,7 @@ def prepare(cells: Sequence[Cell]) -> None:
     for run in {(cell.run.data, cell.run.train.seed): cell.run for cell in reversed(cells)}.values():
         trial = Experiment(replace(run, train=replace(run.train, device="cpu")))
         for data, side in ((trial.data, trial.split.train), (trial.tested, trial.split.test)):
-            image_features(trial.clip, data, side, run.model.clip_normalization)
+            image_features(trial.clip, data, side, filled(run.model.clip_normalization))
 
 
 def set_aside(outcomes: Sequence[Outcome]) -> None:
@@ -179,14 +179,13 @@ def set_aside(outcomes: Sequence[Outcome]) -> None:
     """
     for ledger in {one.cell.ledger for one in outcomes}:
         gone = {one.cell.run_id for one in outcomes if one.cell.ledger == ledger}
-        with ledger.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            kept, replaced = [], []
-            for line in file.read().splitlines(keepends=True):
+        with locked(ledger):
+            kept: list[bytes] = []
+            replaced: list[bytes] = []
+            for line in ledger.read_bytes().splitlines(keepends=True):
                 row = own_row(line)
                 (replaced if row and row["run_id"] in gone else kept).append(line)
             with ledger.with_stem(f"{ledger.stem}-replaced").open("ab") as aside:
                 aside.writelines(replaced)
-            file.seek(0)  # in place: a writer that waits for the lock has this very file open
-            file.writelines(kept)
-            file.truncate()
+            with atomic_path(ledger) as temporary:
+                temporary.write_bytes(b"".join(kept))

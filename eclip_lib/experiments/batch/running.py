@@ -3,23 +3,22 @@
 `Grid` -> cells -> workers that execute notebooks -> rows, each written once.
 """
 
-import fcntl
-import os
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from pathlib import Path
 from uuid import uuid4
 
 from distributed import Future, wait
+from filelock import Timeout
 from tqdm.auto import tqdm
 
 from eclip_lib.experiments.batch.cells import Cell, Outcome, other_sources, prepare, split_done
 from eclip_lib.experiments.batch.cluster import Workers
 from eclip_lib.experiments.headless import NotebookError, run_notebook
 from eclip_lib.ledger import find_row
+from eclip_lib.locks import free, hold
 
 PATIENCE = 2.0  # seconds after which the workers are counted again
 GONE = "its task was cancelled, or the scheduler is gone; the same call goes on from the rows that are there"
@@ -53,27 +52,15 @@ def _claimed(cell: Cell, patient: bool) -> Iterator[bool]:
     """Hold a cell for this process; the claim ends with the process, however that ends. Tells whether it is held."""
     path = cell.ledger.parent / "claims" / f"{cell.run_id}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if patient else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield False
-                return
-            if not _same_file(path, file.fileno()):
-                continue  # its last holder took it away while this one waited
-            try:
-                yield True
-            finally:
-                path.unlink()
-            return
-
-
-def _same_file(path: Path, number: int) -> bool:
     try:
-        return os.path.samestat(path.stat(), os.fstat(number))
-    except FileNotFoundError:
-        return False
+        claim = hold(path, wait=patient)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        free(claim)
 
 
 def run_batch(cells: Sequence[Cell], workers: Workers, tell: Callable[[Outcome], None] | None = None) -> list[Outcome]:
@@ -113,7 +100,8 @@ def _finished(cells: Sequence[Cell], workers: Workers, patient: bool) -> Iterato
 
     A worker never has a cell waiting behind the one it does, so that its death costs no other cell a try.
     """
-    pending, running = deque(cells), {}
+    pending = deque(cells)
+    running: dict[Future, Cell] = {}
     while pending or running:
         if workers.client.status != "running":  # the scheduler is gone, and with it what its workers do
             yield from (Outcome(cell, "failed", error=GONE) for cell in (*running.values(), *pending))
