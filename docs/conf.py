@@ -50,6 +50,7 @@ napoleon_custom_sections = ["Returns", "Yields"]  # prose: the types are in the 
 napoleon_use_ivar = True  # fields are told once, under their class
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = "\\"
 
 
 def write_pages(folder: Path, pages: dict[str, str]) -> None:

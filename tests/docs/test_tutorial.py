@@ -1,7 +1,6 @@
 """The tutorial's commands, as they stand on its page, run in order in a project of their own and leave what it says."""
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from PIL import Image
 from eclip_lib.data import icons100
 from eclip_lib.ledger import read_results
 from eclip_lib.paths import ROOT
+from tests.support.pages import blocks
 
 PAGE = (ROOT / "docs" / "your_recordings.md").read_text(encoding="utf-8")
 CLASSES, EACH = ("cup", "guitar", "bus"), 5
@@ -21,8 +21,12 @@ CLASSES, EACH = ("cup", "guitar", "bus"), 5
 
 def commands() -> list[list[str]]:
     """Return the words of each command of the page, in order."""
-    blocks = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
-    return [shlex.split(line[2:]) for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+    lines = [line for block in blocks(PAGE) if block.language == "console" for line in joined(block.code)]
+    return [shlex.split(line[2:]) for line in lines if line.startswith("$ ")]
+
+
+def joined(code: str) -> list[str]:
+    return code.replace("\\\n", "").splitlines()
 
 
 def write_project(folder: Path) -> None:
