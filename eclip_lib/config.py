@@ -246,6 +246,13 @@ class DataConfig(Checked):
 
 
 Method = Literal["e-clip", "clip-zero-shot", "linear-probe", "count-map-probe", "count-map-cnn"]
+METHOD_NAMES: dict[str, str] = {  # in tables, E-CLIP first
+    "e-clip": "E-CLIP",
+    "clip-zero-shot": "CLIP on frames, zero-shot",
+    "linear-probe": "linear probe, frozen CLIP",
+    "count-map-cnn": "small CNN, count maps",
+    "count-map-probe": "logistic regression, count maps",
+}
 FITTED = ("linear-probe", "count-map-probe", "count-map-cnn")  # methods without text: they know what they trained on
 
 

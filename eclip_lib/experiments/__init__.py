@@ -2,6 +2,7 @@
 
 experiment: one of them, in its parts       runs: `run`, `run_all`
 presets, paper_presets: settings that fit, settings that were published
+rival_scores: what rivals are fed with     shipped: the notebooks that a wheel carries
 overrides: fields changed by name          parameters, headless, pages: notebooks with parameters, without a browser
 batch/: ablations on all cores or a cluster (variants, grid, cells, running, cluster)
 checkpoint_eval: a checkpoint evaluated without training

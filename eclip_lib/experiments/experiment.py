@@ -14,28 +14,25 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from eclip_lib.clip import load_clip
-from eclip_lib.config import Run
+from eclip_lib.config import Run, filled
 from eclip_lib.data import (
     EventData,
     EventStream,
     FrameSet,
-    frame_features,
     image_features,
     load_dataset,
     load_frames,
     split_dataset,
     stills_of,
-    summed_count_maps,
     text_features,
-    windowed_count_maps,
 )
 from eclip_lib.evaluation import check_run, class_scores, evaluate, load_target, worst_confusions, write_predictions
 from eclip_lib.events import augments
 from eclip_lib.experiments.paper_presets import preset_name
+from eclip_lib.experiments.rival_scores import RIVALS
 from eclip_lib.ledger import LEDGER, append_row, provenance
 from eclip_lib.model import TERMS, EClip
 from eclip_lib.paths import ROOT
-from eclip_lib.rivals import WINDOWS, cnn_scores, probe_scores, zero_shot_scores
 from eclip_lib.training import (
     Keeper,
     describe,
@@ -85,10 +82,16 @@ class Experiment:
         self.model = EClip(cfg.model, self.clip, cfg.frames.frames) if cfg.method == "e-clip" else None
         (self.clip if self.model is None else self.model).to(self.fabric.device)
         self._remember_text()
-        self.scores: Tensor | None = None
+        self.scores: Tensor  # there after `evaluate`
         self.event_emb: Tensor | None = None
-        self.chosen: dict[str, float] = {}  # what validation chose for an opponent
+        self.chosen: dict[str, float] = {}  # what validation chose for a rival
         self.losses: dict[str, float] = {}  # the terms of the last epoch, unweighted
+
+    @property
+    def eclip(self) -> EClip:
+        """Return the model of a run of E-CLIP."""
+        assert self.model is not None
+        return self.model
 
     def _frames(self) -> tuple[FrameSet | EventStream, FrameSet, FrameSet]:
         size = self.clip.visual.image_size[0]
@@ -96,8 +99,9 @@ class Experiment:
             raise ValueError(
                 f"FrameConfig.size = {self.cfg.frames.size}, but {self.cfg.model.backbone} sees {size} pixels"
             )
-        sides = (self.data, self.split.val), (self.tested, self.split.test)
-        return self._training_frames(), *(load_frames(data, side, self.cfg.frames) for data, side in sides)
+        train, sides = self._training_frames(), ((self.data, self.split.val), (self.tested, self.split.test))
+        val, test = (load_frames(data, side, self.cfg.frames) for data, side in sides)
+        return train, val, test
 
     def _training_frames(self) -> FrameSet | EventStream:
         """Return kept frames, or a stream of those that are too many or change in every epoch."""
@@ -113,11 +117,12 @@ class Experiment:
         if self.model is None or self.model.prompts.handcrafted is None or self.cfg.model.content_prompts != "none":
             return
         with first_alone(self.fabric):
-            text_emb = self._text_emb(self.data.class_names)
+            text_emb = self.text_emb(self.data.class_names)
         self.model.prompts.handcrafted.remember(self.data.class_names, text_emb.to(self.fabric.device))
 
     def _image_emb(self, data: EventData, side: np.ndarray) -> Tensor:
-        normalization = self.cfg.model.clip_normalization if self.model is not None else True  # as `frame_features`
+        cfg = self.cfg.model
+        normalization = True if self.model is None else filled(cfg.clip_normalization)  # as `frame_features`
         with first_alone(self.fabric):
             return image_features(self.clip, data, side, normalization)
 
@@ -165,42 +170,21 @@ class Experiment:
         return self._row(metrics)
 
     def _score(self) -> tuple[Tensor | None, Tensor]:
-        names = self.tested.class_names
-        if self.cfg.method == "e-clip":
-            return shared_scores(self.model, self.test, names, self.fabric)
-        if self.cfg.method == "count-map-probe":
-            return None, self._probe([summed_count_maps(self.data, s) for s in self._sides()])
-        if self.cfg.method == "count-map-cnn":
-            return None, self._cnn()
-        features = [frame_features(self.clip, side) for side in (self.train, self.val, self.test) if len(side)]
-        if self.cfg.method == "linear-probe":
-            return features[-1], self._probe([part.numpy() for part in features])
-        return features[-1], zero_shot_scores(features[-1], self._text_emb(names), self.clip.logit_scale.exp().cpu())
+        """Return unit embeddings of the test recordings, where the method has any, and their class scores."""
+        if self.model is not None:
+            return shared_scores(self.model, self.test, self.tested.class_names, self.fabric)
+        scored = RIVALS[self.cfg.method](self)
+        self.chosen = scored.chosen
+        return scored.event_emb, scored.scores
 
-    def _text_emb(self, names: Sequence[str]) -> Tensor:
-        return text_features(self.clip, [self.cfg.model.template.format(name) for name in names])
-
-    def _sides(self) -> tuple[np.ndarray, ...]:
-        return self.split.train, self.split.val, self.split.test
-
-    def _probe(self, features: list[np.ndarray]) -> Tensor:
-        train, val, test = features
-        labelled = (train, self.train.labels.numpy()), (val, self.val.labels.numpy())
-        scores, penalty = probe_scores(*labelled, test, len(self.data.class_names))
-        self.chosen = {"probe_c": penalty}
-        return scores
-
-    def _cnn(self) -> Tensor:
-        train, val, test = (windowed_count_maps(self.data, side, WINDOWS) for side in self._sides())
-        labelled = (train, self.train.labels), (val, self.val.labels)
-        scores, steps = cnn_scores(*labelled, test, len(self.data.class_names), self.cfg.train.seed)
-        self.chosen = {"training_steps": steps}
-        return scores
+    def text_emb(self, names: Sequence[str]) -> Tensor:
+        """Return CLIP's own unit embeddings (K, D) of class names in the template."""
+        return text_features(self.clip, [filled(self.cfg.model.template).format(name) for name in names])
 
     def save(self, folder: str, row: dict) -> None:
         """Keep E-CLIP's own weights and what is known of them (half precision), in a folder of the project."""
         facts = {name: row[name] for name in ("run_id", "dataset", "metrics", "split_hash", "provenance")}
-        save_checkpoint(ROOT / folder, self.model, self.cfg, self.data.class_names, facts, half=True)
+        save_checkpoint(ROOT / folder, self.eclip, self.cfg, self.data.class_names, facts, half=True)
 
     def retrieve(self, queries: Sequence[str], most: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Find the test recordings that score best for each free text; after `evaluate` of E-CLIP.
@@ -208,7 +192,8 @@ class Experiment:
         Returns:
             rows of the test set, their class names, and whether that is the text asked for; each (Q, most), best first.
         """
-        scores = class_scores(self.model, self.event_emb, queries)
+        assert self.event_emb is not None  # `evaluate` of E-CLIP gives them
+        scores = class_scores(self.eclip, self.event_emb, queries)
         rows = scores.topk(most, dim=0).indices.t().numpy()
         names = self.names(self.test.labels.numpy()[rows])
         return rows, names, names == np.array(queries)[:, None]
@@ -226,7 +211,8 @@ class Experiment:
         predicted, labels = self.scores.argmax(1), self.test.labels
         pairs = worst_confusions(predicted, labels, most)
         rows = [int(((labels == true) & (predicted == other)).nonzero()[0]) for true, other, *_ in pairs]
-        return [(*self.names([true, other]), *rest) for true, other, *rest in pairs], self.show(np.array(rows, int))
+        named = [(*self.names(np.array([true, other])), *rest) for true, other, *rest in pairs]
+        return named, self.show(np.array(rows, int))
 
     def _row(self, metrics: dict[str, float]) -> dict:
         cfg = self.cfg

@@ -6,11 +6,11 @@ rows of a ledger, or what `comparisons` makes of them → a matplotlib `Figure`,
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from eclip_lib.config import METHOD_NAMES
 from eclip_lib.evaluation import mean_sd
 from eclip_lib.figure import BLUE, GRAY, SERIES, Picture, styled
-from eclip_lib.ledger import METHOD_NAMES, as_table, label, label_name
+from eclip_lib.ledger import as_table, label, label_name
 
 MARKERS = "osD^vPX*"  # one more than colors, so that both together do not repeat
 MOST = 20  # points; larger gains are drawn in the last color of the heat map
@@ -19,7 +19,7 @@ DODGE = 0.06  # between the lines at one tick, of the distance between ticks
 
 
 @styled
-def few_shot_curves(rows: pd.DataFrame, metric: str = "top1") -> Figure:
+def few_shot_curves(rows: pd.DataFrame, metric: str = "top1") -> Picture:
     """Draw accuracy by the number of training recordings a class: a line a method, a panel a data set.
 
     Lines are means, bars one standard deviation over seeds and folds, a little apart so that none hides another. The
@@ -57,7 +57,7 @@ def _place(name: str) -> tuple[int, str]:
     return (methods.index(method) if method in methods else len(methods), name)
 
 
-def _tick(protocol: str, shots: float | None) -> float:
+def _tick(protocol: str, shots: float) -> float:
     """Return where on the axis a run stands: its shots, 0 without training, infinity with all recordings."""
     return {"zero-shot": 0.0, "fine-tune": np.inf}.get(protocol, shots)
 
@@ -72,19 +72,19 @@ def _curves(axis: Axes, rows: pd.DataFrame, names: list[str], metric: str) -> No
             continue
         x, mean, sd = np.array(line).T
         x = x + DODGE * (place - (len(names) - 1) / 2)
-        style = {"color": SERIES[place % len(SERIES)], "marker": MARKERS[place % len(MARKERS)], "markersize": 4.5}
+        color, marker = SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)]
         numbered = int(groups.ngroups - (np.inf in groups.groups))  # all but the last, if that is "all"
-        axis.plot(x[max(0, numbered - 1) :], mean[max(0, numbered - 1) :], ":", color=style["color"], linewidth=1.2)
-        axis.plot(x[:numbered], mean[:numbered], "-", color=style["color"], linewidth=1.2)
-        axis.errorbar(x, mean, yerr=np.nan_to_num(sd), fmt="none", ecolor=style["color"], capsize=2, linewidth=1)
-        axis.plot(x, mean, linestyle="none", label=label_name(name), **style)
+        axis.plot(x[max(0, numbered - 1) :], mean[max(0, numbered - 1) :], ":", color=color, linewidth=1.2)
+        axis.plot(x[:numbered], mean[:numbered], "-", color=color, linewidth=1.2)
+        axis.errorbar(x, mean, yerr=np.nan_to_num(sd), fmt="none", ecolor=color, capsize=2, linewidth=1)
+        axis.plot(x, mean, linestyle="none", label=label_name(name), color=color, marker=marker, markersize=4.5)
     axis.set_xticks(range(len(ticks)), [{0: "zero-shot", np.inf: "all"}.get(tick, f"{tick:g}") for tick in ticks])
     axis.set(ylim=(0, 100), xlim=(-0.5, max(len(ticks), 4) - 0.5))
     axis.grid(axis="y", color="#DDDDDD", linewidth=0.6)
 
 
 @styled
-def gain_dots(table: pd.DataFrame, reference: str, title: str = "Gain of each variant") -> Figure:
+def gain_dots(table: pd.DataFrame, reference: str, title: str = "Gain of each variant") -> Picture:
     """Draw gains as dots with intervals, a panel for each data set and setting, one line a label.
 
     A thick line is the interval of one comparison, a thin one that corrected for the family; a filled dot is a gain
@@ -113,7 +113,7 @@ def gain_dots(table: pd.DataFrame, reference: str, title: str = "Gain of each va
 
 
 @styled
-def gain_map(table: pd.DataFrame, reference: str, title: str = "The grid of variants") -> Figure:
+def gain_map(table: pd.DataFrame, reference: str, title: str = "The grid of variants") -> Picture:
     """Draw gains as a heat map: a row a label, a column a data set and setting; a star where `mark` is set.
 
     Args:

@@ -64,11 +64,11 @@ def paired_gains(rows: pd.DataFrame | Sequence[dict], metric: str = "top1") -> p
     """Return by how many points E-CLIP is ahead of each other method, paired by seed and fold.
 
     Returns:
-        A row for each setting and opponent with at least two pairs: the mean difference in points, and its 95 % t
+        A row for each setting and rival with at least two pairs: the mean difference in points, and its 95 % t
         interval over the pairs.
     """
     lines = []
-    for place, method, ours, theirs in opponents(as_table(rows).dropna(subset=[metric])):
+    for place, method, ours, theirs in rivals_of(as_table(rows).dropna(subset=[metric])):
         gains = _paired(ours[metric], theirs[metric])
         if len(gains) > 1:
             mean, low, high = (f"{100 * value:+.1f}" for value in paired_interval(gains))
@@ -77,7 +77,7 @@ def paired_gains(rows: pd.DataFrame | Sequence[dict], metric: str = "top1") -> p
     return pd.DataFrame(lines)
 
 
-def opponents(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
+def rivals_of(rows: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
     """Yield, for each setting of E-CLIP and each other method that is comparable in it, both methods' rows.
 
     Comparable are the same data set, protocol and shots; and zero-shot, where it tests the same classes.

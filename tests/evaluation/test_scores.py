@@ -72,7 +72,7 @@ def test_retrieval_in_pieces_is_retrieval_at_once(monkeypatch):
 
 
 def test_an_untrained_workbench_scores_as_plain_clip(clip):
-    """The opponent and E-CLIP's starting point are one thing, computed on two ways."""
+    """The rival and E-CLIP's starting point are one thing, computed on two ways."""
     inputs = frame_set()
     model = EClip(ModelConfig(), clip)
     mine = class_scores(model, embed_events(model, inputs), NAMES)

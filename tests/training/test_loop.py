@@ -246,7 +246,7 @@ def test_a_run_leaves_a_row_and_its_predictions(tmp_path):
 
 
 @pytest.mark.parametrize(("method", "chosen"), [("count-map-probe", "probe_c"), ("count-map-cnn", "training_steps")])
-def test_opponents_on_count_maps_leave_rows_and_what_validation_chose(tmp_path, monkeypatch, method, chosen):
+def test_rivals_on_count_maps_leave_rows_and_what_validation_chose(tmp_path, monkeypatch, method, chosen):
     monkeypatch.setattr("eclip_lib.rivals.small_network.TRAINING_STEPS", (1, 30))
     monkeypatch.setattr("eclip_lib.experiments.experiment.preset_name", lambda cfg: f"that of {cfg.method}")
     base = presets.smoke(presets.quickstart_run())
