@@ -46,7 +46,7 @@ class PretrainConfig(Checked):
     width: int = 128
     layers: int = 6
     heads: int = 4
-    patch_dropout: float = 0.25  # regularises, and a step costs a quarter less; off in the last quarter of training
+    patch_dropout: float = 0.25  # regularizes, and a step costs a quarter less; off in the last quarter of training
     text_width: int = 128
     text_layers: int = 2
     context_length: int = 40

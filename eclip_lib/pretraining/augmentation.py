@@ -43,14 +43,14 @@ def random_affine(images: Tensor, rng: torch.Generator, strength: float = 1.0) -
     return 1 - F.grid_sample(1 - images, grid, padding_mode="zeros", align_corners=False)
 
 
-def random_colour(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Mix channels, change contrast and brightness; sometimes grey, inverted, or on another background."""
+def random_color(images: Tensor, rng: torch.Generator) -> Tensor:
+    """Mix channels, change contrast and brightness; sometimes gray, inverted, or on another background."""
     n = len(images)
-    grey = (images * images.new_tensor(LUMINANCE).view(3, 1, 1)).sum(1, keepdim=True).expand_as(images)
+    gray = (images * images.new_tensor(LUMINANCE).view(3, 1, 1)).sum(1, keepdim=True).expand_as(images)
     mix = torch.eye(3) + 0.35 * torch.randn(n, 3, 3, generator=rng)
     mix = mix / mix.sum(2, keepdim=True).clamp(min=0.2)  # white stays white
     out = torch.where(chosen(n, 0.6, rng), torch.einsum("bij,bjhw->bihw", mix, images), images)
-    out = torch.where(chosen(n, 0.3, rng), grey, out)
+    out = torch.where(chosen(n, 0.3, rng), gray, out)
     contrast, shift = uniform(n, 0.5, 1.2, rng).view(n, 1, 1, 1), uniform(n, -0.15, 0.15, rng).view(n, 1, 1, 1)
     out = (out - 1) * contrast + 1 + shift * (torch.rand(n, 1, 1, 1, generator=rng) < 0.5)
     tint = torch.rand(n, 3, 1, 1, generator=rng)
@@ -60,9 +60,9 @@ def random_colour(images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def event_sketch(images: Tensor, rng: torch.Generator) -> Tensor:
-    """Draw what a moving event camera would see of each still: red ON, blue OFF on white, or grey.
+    """Draw what a moving event camera would see of each still: red ON, blue OFF on white, or gray.
 
-    A camera that moves with velocity v sees a change of -v . grad(log I); a pixel is coloured where that passes a
+    A camera that moves with velocity v sees a change of -v . grad(log I); a pixel is colored where that passes a
     threshold. Our choice: a cheap stand-in for the saccade camera, so that pre-training meets the world of events.
     """
     n, _, height, width = images.shape
@@ -85,13 +85,13 @@ def event_sketch(images: Tensor, rng: torch.Generator) -> Tensor:
     noise = torch.rand(n, 2, height, width, generator=rng) < uniform(n, 0, 0.02, rng).view(n, 1, 1, 1)
     shown = torch.maximum(shown, noise.float())
     on, off = shown[:, 0], shown[:, 1]
-    colour = torch.stack([1 - off, 1 - (on + off), 1 - on], 1).clamp(0, 1)
-    grey = (1 - 0.5 * (on + off)).clamp(0, 1)[:, None].expand(-1, 3, -1, -1)
-    return torch.where(chosen(n, 0.25, rng), grey, colour)
+    color = torch.stack([1 - off, 1 - (on + off), 1 - on], 1).clamp(0, 1)
+    gray = (1 - 0.5 * (on + off)).clamp(0, 1)[:, None].expand(-1, 3, -1, -1)
+    return torch.where(chosen(n, 0.25, rng), gray, color)
 
 
 def random_erase(images: Tensor, rng: torch.Generator, probability: float = 0.3) -> Tensor:
-    """Paint a random box of some images white or a random grey: objects are seen in part."""
+    """Paint a random box of some images white or a random gray: objects are seen in part."""
     n, _, height, width = images.shape
     y, x = torch.arange(height).view(1, -1, 1), torch.arange(width).view(1, 1, -1)
     box = torch.stack([uniform(n, 0.15, 0.5, rng) * height, uniform(n, 0.15, 0.5, rng) * width], 1)
@@ -111,7 +111,7 @@ def random_view(images: Tensor, size: int, sketch_share: float, strength: float,
     sketches = round(sketch_share * len(views))
     drawn = event_sketch(views[:sketches], rng)
     shrunk = [F.interpolate(part, (size, size), mode="area") for part in (drawn, views[sketches:])]
-    return random_erase(torch.cat([shrunk[0], random_colour(shrunk[1], rng)]), rng, 0.3 * strength)
+    return random_erase(torch.cat([shrunk[0], random_color(shrunk[1], rng)]), rng, 0.3 * strength)
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def measure(cfg: Run, shuffled: bool) -> dict:
     """
     cfg = replace(cfg, loss=replace(cfg.loss, event_image=0.0, text_text=0.0, text_mse=0.0))
     experiment = Experiment(cfg)
-    model, names, test = experiment.model, experiment.data.class_names, experiment.test
+    model, names, test = experiment.eclip, experiment.data.class_names, experiment.test
     train = experiment.train
     if shuffled:
         train = replace(train, labels=shuffle(train.labels, cfg.train.seed))

@@ -12,7 +12,7 @@ from torch import Tensor
 from eclip_lib.clip.backbone import load_clip
 from eclip_lib.config import LossConfig, ModelConfig
 from eclip_lib.evaluation.scores import class_scores
-from eclip_lib.model import prompts
+from eclip_lib.model import text_prompts
 from eclip_lib.model.eclip import EClip
 from eclip_lib.training import objective
 from tests.benchmarks.bench_text import CALTECH, peak_bytes
@@ -40,7 +40,7 @@ def plain_prompts(clip: CLIP, prefix: Tensor, suffix: Tensor) -> Tensor:
 @contextmanager
 def straightforward():
     """Let prompts be encoded whole within the block."""
-    with patch.object(prompts, "encode_prompts", plain_prompts):
+    with patch.object(text_prompts, "encode_prompts", plain_prompts):
         yield
 
 
