@@ -22,7 +22,7 @@ def api_pages() -> dict[str, str]:
     wings = [name for name in names if (ROOT / PACKAGE / name).is_dir()]
     pages = {f"{name}.rst": wing_page(name) for name in wings}
     pages["foundations.rst"] = foundations_page([name for name in names if name not in wings])
-    pages["cli.rst"] += command_help()
+    pages["cli.rst"] = title("cli") + command_help() + package_section(f"{PACKAGE}.cli")
     pages["index.rst"] = index_page(wings)
     return pages
 
@@ -123,14 +123,14 @@ def command_help() -> str:
     """Return what `eclip COMMAND --help` says, for all commands."""
     from eclip_lib.cli.program import main
 
-    return title("eclip", "-") + "".join(help_of(main, "eclip"))
+    return "".join(help_of(main, "eclip"))
 
 
-def help_of(command: click.Command, path: str) -> list[str]:
+def help_of(command: click.Command, name: str, above: click.Context | None = None) -> list[str]:
     """Return the help of a command and of those below it, each as a literal block."""
-    context = click.Context(command, info_name=path, max_content_width=100, terminal_width=100)
+    context = click.Context(command, above, name, terminal_width=88, max_content_width=88, **command.context_settings)
     indented = "\n".join(f"   {line}".rstrip() for line in command.get_help(context).splitlines())
     found = [f".. code-block:: text\n\n{indented}\n\n"]
-    for name, inner in getattr(command, "commands", {}).items():
-        found += [title(f"{path} {name}", "-"), *help_of(inner, f"{path} {name}")]
+    for inner, below in getattr(command, "commands", {}).items():
+        found += [title(f"{context.command_path} {inner}", "-"), *help_of(below, inner, context)]
     return found

@@ -156,13 +156,13 @@ def first_line(wing: str) -> str:
 
 
 def tint(wing: str) -> str:
-    """Return the color of the storey that a wing belongs to."""
-    storeys = {
+    """Return the color of the floor that a wing belongs to."""
+    floors = {
         ORANGE: ("events", "frames", "camera"),
         BLUE: ("clip", "model"),
         GREEN: ("data", "evaluation", "training", "pretraining", "rivals", "experiments"),
     }
-    return next((color for color, wings in storeys.items() if wing in wings), PURPLE)
+    return next((color for color, wings in floors.items() if wing in wings), PURPLE)
 
 
 def thumbnail(notebook: str) -> Image.Image:

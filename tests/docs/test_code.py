@@ -9,7 +9,7 @@ import click
 import pytest
 
 from eclip_lib.cli.program import main
-from eclip_lib.experiments import parse_parameters
+from eclip_lib.experiments import find_notebook, parse_parameters
 from eclip_lib.experiments.batch import read_grid
 from eclip_lib.paths import ROOT
 from tests.support.pages import PAGES, blocks, shell_lines
@@ -44,8 +44,8 @@ def parse_eclip(words):
     if isinstance(command, click.Group) or not words:  # its help, or prose that names a command
         return
     given = command.make_context(name, list(words)).params
-    if name == "run" and (ROOT / given["notebook"]).exists():
-        parse_parameters(ROOT / given["notebook"], dict(given["given"]))
+    if name == "run":
+        parse_parameters(find_notebook(given["notebook"]), dict(given["given"]))
 
 
 @pytest.fixture
@@ -97,6 +97,7 @@ def test_settings_can_be_read(path, tmp_path):
     [
         "eclip nothing",
         "eclip run --list",
+        "eclip run notebooks/99_nothing.ipynb",
         "eclip run notebooks/04_train.ipynb --shots 3",
         "eclip run notebooks/04_train.ipynb -p shotz 3",
         "eclip run notebooks/04_train.ipynb -p shots many",
@@ -105,7 +106,7 @@ def test_settings_can_be_read(path, tmp_path):
     ],
 )
 def test_a_command_that_cannot_be_typed_is_seen(line, no_files):
-    with pytest.raises((click.UsageError, ValueError)):
+    with pytest.raises((click.UsageError, ValueError, FileNotFoundError)):
         parse_eclip(shlex.split(line)[1:])
 
 
