@@ -49,6 +49,7 @@ def links(text: str) -> list[str]:
     """Return where a page points within the project: links, pictures, cards, included files."""
     told = prose(text)
     found = re.findall(r"\]\(([^)\s]+)\)", told) + re.findall(r"^:img-top: (\S+)", text, re.MULTILINE)
+    found += re.findall(r"(?:src|href)=\"([^\"]+)\"", told)
     found += re.findall(r"^```\{(?:include|image|figure)\} (\S+)", text, re.MULTILINE)
     return [link for link in found if not re.match(r"\w+://|mailto:", link)]
 
