@@ -11,7 +11,7 @@ DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
 
 from api_pages import api_pages  # noqa: E402
-from docstrings import mend  # noqa: E402
+from docstrings import mend, shorten  # noqa: E402
 from notebook_pages import notebook_pages  # noqa: E402
 
 from eclip_lib import __version__  # noqa: E402
@@ -93,4 +93,5 @@ def setup(app) -> None:
     app.add_html_math_renderer("mathml", (mathml("inline"), None), (mathml("block"), None))
     app.connect("builder-inited", make_pages)
     app.connect("autodoc-process-docstring", mend)
+    app.connect("autodoc-process-signature", shorten)
     app.connect("source-read", follow_links)

@@ -1,6 +1,9 @@
 """The prose of docstrings as reStructuredText: what reads well in an editor and would break the page is mended here."""
 
 import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
 
 
 def mend(app, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -11,6 +14,13 @@ def mend(app, what: str, name: str, obj: object, options: object, lines: list[st
             section = "Source" if line.startswith("Source") else line
         if not line.lstrip().startswith((">>>", "..")):
             lines[number] = inline(entry(line, section))
+
+
+def shorten(
+    app, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
+) -> tuple:
+    """Return a signature whose paths are the project's, not those of the machine that makes the page."""
+    return signature and signature.replace(f"{ROOT}/", ""), returns
 
 
 def inline(line: str) -> str:

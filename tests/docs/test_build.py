@@ -126,6 +126,15 @@ def test_docstrings_are_mended(lines, mended):
     assert lines == mended
 
 
+def test_signatures_name_no_folder_of_this_machine():
+    signature = f"(path: Path = PosixPath('{ROOT}/runs/a.jsonl'))"
+    assert docstrings.shorten(None, "class", "C", None, None, signature, None) == (
+        "(path: Path = PosixPath('runs/a.jsonl'))",
+        None,
+    )
+    assert docstrings.shorten(None, "module", "m", None, None, None, None) == (None, None)
+
+
 @pytest.fixture
 def notebooks(tmp_path, monkeypatch):
     """Put a notebook, and a copy of it with outputs, where the committed and the executed ones are."""
