@@ -9,7 +9,7 @@ NOTEBOOK_TIMEOUT := 300# seconds a cell
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint test-unit test-notebooks test-slow docs bench lab clean
+.PHONY: help install demo test lint test-unit test-notebooks test-slow docs bench gpu lab clean
 
 export PIP_NO_INPUT := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -45,6 +45,10 @@ docs: install  ## build the pages of the documentation in runs/docs/html; no war
 
 bench: install  ## measure speed side by side with peers and naive versions, as ratios; a quiet machine helps
 	$(BIN)/python -m tests.benchmarks
+
+gpu: install  ## with a GPU: its tests, then speed and memory at real sizes, written to reports/gpu.md
+	$(BIN)/python -m pytest -q -m gpu
+	$(BIN)/python -m tests.gpu.measure
 
 lab: install  ## open the notebooks in JupyterLab (LAB_ARGS=... are options of it)
 	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(LAB_ARGS)
