@@ -58,6 +58,8 @@ def no_files(monkeypatch):
 def test_every_block_says_what_it_is(path):
     languages = {block.language for block in blocks(TEXTS[path]) if not block.language.startswith("{")}
     assert languages <= CHECKED | TOLD
+    hidden = [block.code for block in blocks(TEXTS[path]) if block.language == "text" and "import " in block.code]
+    assert hidden == [], "Python is called Python, and why it is not run is told by a comment"
 
 
 @with_blocks("python")
