@@ -20,10 +20,10 @@ Counts = Float[Tensor, "*N 2 H W"]
 Images = Float[Tensor, "*N 3 H W"]
 
 
-def color_maps(maps: Shaped[Tensor, "*N 2 H W"], mode: str = "rgb") -> Float32[Tensor, "*N 3 H W"]:
+def color_maps(maps: Shaped[Tensor, "*N 2 H W"], color: str = "rgb") -> Float32[Tensor, "*N 3 H W"]:
     """Turn count maps into images in [0, 1]; each frame by itself, on the device of the maps.
 
-    A pixel without events is white, except in the two formula modes, where it is black (`background`).
+    A pixel without events is white, except in the two formula colors, where it is black (`background`).
 
     - "rgb": red where there is an ON event, blue for OFF, black for both; one event saturates.
     - "gray": each event of either polarity darkens by 127/255, so the third changes nothing.
@@ -42,29 +42,29 @@ def color_maps(maps: Shaped[Tensor, "*N 2 H W"], mode: str = "rgb") -> Float32[T
 
     Args:
         maps: counts of any number type; not modified.
-        mode: one of those.
+        color: one of those.
 
     Raises:
-        ValueError: unknown mode, or maps of another shape.
+        ValueError: unknown color, or maps of another shape.
 
     Example:
         >>> one_on = torch.tensor([[[1, 0]], [[0, 0]]])
         >>> color_maps(one_on, "rgb").flatten(1).T.tolist()
         [[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
 
-    Source: E-CLIP eq. 1, I = ON [0, 255, 255] + OFF [255, 255, 0], for the formula modes; as its official code draws
-        it, clip(1 - I / 255) and clip(1 - (ON + OFF) 127/255), for "rgb" and "gray"; EventCLIP's event histogram.
+    Source: E-CLIP, supplement eq. 1, I = ON [0, 255, 255] + OFF [255, 255, 0], for the formula colors; its code,
+        clip(1 - I / 255) and clip(1 - (ON + OFF) 127/255), for "rgb" and "gray"; EventCLIP's event histogram.
     """
-    if mode not in _MODES:
-        raise ValueError(f"color mode {mode!r}: expected one of {', '.join(_MODES)}")
+    if color not in _COLORS:
+        raise ValueError(f"color {color!r}: expected one of {', '.join(_COLORS)}")
     if maps.ndim < 3 or maps.shape[-3] != 2:
         raise ValueError(f"maps of shape {tuple(maps.shape)}: expected (..., 2, H, W), channel 0 = ON")
-    return _MODES[mode](maps.float())
+    return _COLORS[color](maps.float())
 
 
-def background(mode: str) -> float:
-    """Return the gray level of a pixel without events in a mode of `color_maps`: 1 white, 0 black."""
-    return 0.0 if mode.endswith("-formula") else 1.0
+def background(color: str) -> float:
+    """Return the gray level of a pixel without events in a color of `color_maps`: 1 white, 0 black."""
+    return 0.0 if color.endswith("-formula") else 1.0
 
 
 def _hues(strength: Counts) -> Images:
@@ -154,7 +154,7 @@ def _seen_up_to(rows: Float[Tensor, "M K"]) -> Int64[Tensor, "M L"]:
     return histogram.scatter_add_(1, whole, whole.new_ones(()).expand_as(whole))[:, 1:].cumsum(1)
 
 
-_MODES: dict[str, Callable[[Counts], Images]] = {
+_COLORS: dict[str, Callable[[Counts], Images]] = {
     "rgb": _hues,  # any count saturates
     "gray": _gray,
     "rgb-formula": _rgb_formula,
@@ -163,4 +163,4 @@ _MODES: dict[str, Callable[[Counts], Images]] = {
     "signed": _signed,
     "eventclip": _eventclip,
 }
-assert set(_MODES) == set(get_args(Color)), "FrameConfig.color and color_maps name the same modes"
+assert set(_COLORS) == set(get_args(Color)), "FrameConfig.color and color_maps name the same colors"

@@ -90,7 +90,7 @@ def count_maps(
         >>> count_maps(Recording(events, (1, 2)), frames=1).tolist()
         [[[[1, 0]], [[0, 2]]]]
 
-    Source: E-CLIP section 1.1; the canvas is the sensor's (the official code cuts it at the largest event).
+    Source: E-CLIP, supplement section 1.1; the canvas is the sensor's (the official code ends it at the largest event).
     """
     return _count_windows(recording, window_bounds(len(recording), events_per_frame, frames, windows))
 

@@ -1,4 +1,4 @@
-"""Event count maps, and the frames that the encoder sees.
+"""From count maps to the frames that the encoder sees.
 
 `Recording` -> windows -> count maps (T, 2, H, W) -> frames (T, 3, S, S) in [0, 1] and valid (T,).
 """
@@ -19,15 +19,15 @@ from eclip_lib.frames.resizing import resize
 VERSION = 2
 
 
-def colorize(maps: UInt[np.ndarray, "T 2 H W"], mode: str = "rgb") -> Float32[np.ndarray, "T 3 H W"]:
-    """Turn count maps into images in [0, 1]; `color_maps` for arrays, where the modes are explained.
+def colorize(maps: UInt[np.ndarray, "T 2 H W"], color: str = "rgb") -> Float32[np.ndarray, "T 3 H W"]:
+    """Turn count maps into images in [0, 1]; `color_maps` for arrays, where the colors are explained.
 
     Raises:
-        ValueError: unknown mode, or maps of another shape.
+        ValueError: unknown color, or maps of another shape.
     """
     if maps.ndim != 4 or maps.shape[1] != 2:
         raise ValueError(f"maps of shape {maps.shape}: expected (T, 2, H, W), channel 0 = ON")
-    return color_maps(torch.from_numpy(np.ascontiguousarray(maps)), mode).numpy()
+    return color_maps(torch.from_numpy(np.ascontiguousarray(maps)), color).numpy()
 
 
 def frames_from_maps(
@@ -41,7 +41,7 @@ def frames_from_maps(
 
     Args:
         maps: counts of any number type; not modified.
-        valid: a window that is not valid gives a white frame, in every color mode.
+        valid: a window that is not valid gives a white frame, in every color.
         cfg: its color, size and keep_aspect.
     """
     maps, valid = torch.as_tensor(maps), torch.as_tensor(valid)
@@ -68,7 +68,7 @@ def event_frames(recording: Recording, cfg: FrameConfig) -> tuple[Float[Tensor, 
         >>> frames.shape, valid.tolist()
         (torch.Size([3, 3, 4, 4]), [False, True, True])
 
-    Source: E-CLIP section 1.1. Our choice: anti-aliased bilinear resize (the paper's, without it, drops thin edges).
+    Source: E-CLIP, supplement section 1.1. Our choice: an anti-aliased resize (the paper's drops thin edges).
     """
     maps, valid = frame_maps(recording, cfg)
     return frames_from_maps(maps, valid, cfg), torch.from_numpy(valid)

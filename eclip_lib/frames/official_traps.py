@@ -1,6 +1,11 @@
 """What four traps of the official code do to frames, computed so that they can be seen and measured next to ours.
 
-`Recording` → the official code's frames and what went into them; never used to train or test a model.
+`Recording` → the official code's frames and what went into them; never used to train or test a model. The traps:
+
+- a short recording is filled up with invented ON events at pixel (1, 1) [111];
+- frames without events have the value 255, all others are in [0, 1], and the mean over time takes them all [74];
+- the canvas of a window ends at its largest event, so frames of one recording are stretched differently [128-144];
+- behind windows that are filled exactly, a frame of nothing but padding turns red in its lower right quarter [65, 73].
 
 Source: written from our notes on github.com/jiazhou-garland/EventBind at 2ac998d; lines of its
 Dataloader/Caltech101/dataset.py in brackets. No code is copied.
@@ -27,7 +32,7 @@ BLANK = 255.0  # [74]: the value of a blank frame, while all other frames are in
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """Frames and what went into them.
+    """Frames as one of the two ways draws them, and what went into them.
 
     Attributes:
         frames: (T, 3, S, S); in [0, 1], but `BLANK` throughout where the official code has no events.
@@ -44,7 +49,7 @@ class Drawn:
     canvas: Int64[np.ndarray, "T 2"]
 
     def mean(self) -> Float32[Tensor, "3 S S"]:
-        """Return the mean of the pixels over the frames that are averaged."""
+        """Return the mean frame, over those that are averaged."""
         return self.frames[torch.from_numpy(self.averaged)].mean(0)
 
     def scale(self) -> Float64[np.ndarray, "V 2"]:
@@ -99,7 +104,7 @@ def official_frames(recording: Recording, events_per_frame: int, frames: int = 5
 
 
 def our_frames(recording: Recording, events_per_frame: int, frames: int = 5, size: int = 224) -> Drawn:
-    """Make frames of the same windows in our way."""
+    """Make frames of the same windows as `official_frames` in our way."""
     cfg = FrameConfig(size=size, frames=frames, events_per_frame=events_per_frame)
     (maps, valid), windows = frame_maps(recording, cfg), recording_windows(recording, cfg)
     valid = np.asarray(valid)

@@ -55,7 +55,7 @@ def window_bounds(
         >>> window_bounds(7, 4, 4, overlap=0.5).tolist()
         [[0, 4], [2, 6], [4, 7], [7, 7]]
 
-    Source: E-CLIP section 1.1: windows of a fixed count. The paper pads a short recording; we never invent an event.
+    Source: E-CLIP, supplement section 1.1: windows of a fixed count. It pads a short recording; we invent no event.
     """
     _check(n_events, events_per_frame, frames, windows, overlap, start)
     length = None if events_per_frame is None else int(events_per_frame)
@@ -116,7 +116,7 @@ def _check_whole(name: str, value: int, least: int, most: int | None = None) -> 
 
 
 def recording_windows(recording: Recording, cfg: FrameConfig) -> Int64[np.ndarray, "T 2"]:
-    """Return the indices of the events at which each window of a recording starts and stops.
+    """Return the indices of the events at which each window of a recording starts and stops, by count or by time.
 
     By time (`cfg.window_us`), a window holds the events of [s, s + window_us); s counts from the first event, which
     is at `cfg.start` = 0. A window without events has start == stop: a silence in the middle, or what lies behind the
@@ -128,7 +128,7 @@ def recording_windows(recording: Recording, cfg: FrameConfig) -> Int64[np.ndarra
         >>> recording_windows(Recording(events, (1, 1)), FrameConfig(window_us=10, frames=5)).tolist()
         [[0, 2], [2, 2], [2, 2], [2, 3], [3, 3]]
 
-    Source: E-CLIP section 1.1 for windows by count; by time is our choice (the paper has none).
+    Source: E-CLIP, supplement section 1.1, for windows by count; by time is our choice (the paper has none).
     """
     layout = (cfg.frames, cfg.windows, cfg.overlap, cfg.start)
     if cfg.window_us is None:

@@ -8,17 +8,17 @@ from eclip_lib.config import Color
 from eclip_lib.frames.colors import background, color_maps
 from eclip_lib.frames.drawing import colorize
 
-MODES = get_args(Color)
+COLORS = get_args(Color)
 ON = torch.tensor([[2, 0, 0, 1], [0, 0, 1, 3]])
 OFF = torch.tensor([[1, 1, 0, 0], [0, 2, 0, 0]])
 MAPS = torch.stack([ON, OFF])
 G = 127 / 255
 
 
-def drawn(mode, on, off):
+def drawn(color, on, off):
     """Return the pixels of two rows of counts, as (H, W) lists of (red, green, blue)."""
     maps = torch.tensor([on, off])
-    return color_maps(maps, mode).permute(1, 2, 0)
+    return color_maps(maps, color).permute(1, 2, 0)
 
 
 @pytest.fixture
@@ -117,42 +117,42 @@ def test_eventclip_keeps_a_frame_of_a_few_events():
 # Laws
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_every_mode_is_in_range_and_plain_without_events(maps, mode):
+@pytest.mark.parametrize("color", COLORS)
+def test_every_color_is_in_range_and_plain_without_events(maps, color):
     before = maps.copy()
-    frames = colorize(maps, mode)
+    frames = colorize(maps, color)
     assert frames.dtype == np.float32 and frames.shape == (4, 3, 9, 7)
     assert frames.min() >= 0 and frames.max() <= 1 and frames[:3].std() > 0.01
-    assert np.all(frames[3] == background(mode)) and np.array_equal(maps, before)
+    assert np.all(frames[3] == background(color)) and np.array_equal(maps, before)
     empty = maps.sum(1, keepdims=True).repeat(3, 1) == 0
-    assert np.all(frames[empty] == background(mode))
+    assert np.all(frames[empty] == background(color))
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_frame_does_not_depend_on_its_batch(maps, mode):
-    whole = color_maps(torch.from_numpy(maps).reshape(2, 2, 2, 9, 7), mode)
+@pytest.mark.parametrize("color", COLORS)
+def test_a_frame_does_not_depend_on_its_batch(maps, color):
+    whole = color_maps(torch.from_numpy(maps).reshape(2, 2, 2, 9, 7), color)
     for frame, alone in zip(whole.flatten(0, 1), maps, strict=True):
-        assert torch.equal(frame, color_maps(torch.from_numpy(alone), mode))
+        assert torch.equal(frame, color_maps(torch.from_numpy(alone), color))
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("color", COLORS)
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int32, torch.int64, torch.float32])
-def test_every_number_type_gives_the_colors_of_the_arrays(maps, mode, kind):
+def test_every_number_type_gives_the_colors_of_the_arrays(maps, color, kind):
     small = np.minimum(maps, 200)
-    assert torch.equal(color_maps(torch.from_numpy(small).to(kind), mode), torch.from_numpy(colorize(small, mode)))
+    assert torch.equal(color_maps(torch.from_numpy(small).to(kind), color), torch.from_numpy(colorize(small, color)))
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_mirrored_map_gives_a_mirrored_image(maps, mode):
-    assert np.array_equal(colorize(maps[..., ::-1], mode), colorize(maps, mode)[..., ::-1])
+@pytest.mark.parametrize("color", COLORS)
+def test_a_mirrored_map_gives_a_mirrored_image(maps, color):
+    assert np.array_equal(colorize(maps[..., ::-1], color), colorize(maps, color)[..., ::-1])
 
 
 def test_flipped_polarity_swaps_the_hues(maps):
     flipped = maps[:, ::-1]
-    for mode in ("rgb", "rgb-formula", "count", "signed"):
-        assert np.array_equal(colorize(flipped, mode), colorize(maps, mode)[:, ::-1]), mode
-    for mode in ("gray", "gray-formula"):
-        assert np.array_equal(colorize(flipped, mode), colorize(maps, mode)), mode
+    for color in ("rgb", "rgb-formula", "count", "signed"):
+        assert np.array_equal(colorize(flipped, color), colorize(maps, color)[:, ::-1]), color
+    for color in ("gray", "gray-formula"):
+        assert np.array_equal(colorize(flipped, color), colorize(maps, color)), color
     assert np.allclose(colorize(flipped, "eventclip"), colorize(maps, "eventclip"), atol=1e-6)
 
 
@@ -197,10 +197,10 @@ def test_the_robust_peak_of_large_counts_needs_no_memory_for_them(largest, share
         assert np.allclose(frame[2], 1 - np.clip(signed / peak, 0, 1), atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_batch_of_no_frames_gives_none(mode):
-    assert color_maps(torch.zeros(0, 2, 9, 7), mode).shape == (0, 3, 9, 7)
-    assert color_maps(torch.zeros(4, 0, 2, 9, 7, dtype=torch.uint8), mode).shape == (4, 0, 3, 9, 7)
+@pytest.mark.parametrize("color", COLORS)
+def test_a_batch_of_no_frames_gives_none(color):
+    assert color_maps(torch.zeros(0, 2, 9, 7), color).shape == (0, 3, 9, 7)
+    assert color_maps(torch.zeros(4, 0, 2, 9, 7, dtype=torch.uint8), color).shape == (4, 0, 3, 9, 7)
 
 
 def test_eventclip_follows_its_definition(maps):
@@ -220,20 +220,20 @@ def test_count_tells_one_event_from_several():
     assert np.ptp(colorize(counts, "rgb")[0, 2, 0, 1:]) == 0  # the paper's saturates
 
 
-@pytest.mark.parametrize("mode", ["count", "signed"])
-def test_a_hot_pixel_does_not_fade_the_others(mode):
+@pytest.mark.parametrize("color", ["count", "signed"])
+def test_a_hot_pixel_does_not_fade_the_others(color):
     counts = np.zeros((1, 2, 20, 20), np.uint16)
     counts[0, 0] = np.arange(400).reshape(20, 20) % 4
-    calm = colorize(counts, mode)
+    calm = colorize(counts, color)
     counts[0, 0, 0, 0] = 60_000
-    assert np.abs(colorize(counts, mode) - calm)[..., 1:].max() < 0.01
+    assert np.abs(colorize(counts, color) - calm)[..., 1:].max() < 0.01
 
 
 # Bad input
 
 
-def test_unknown_mode_and_wrong_shape_are_named():
-    with pytest.raises(ValueError, match="color mode 'sepia': expected one of rgb, gray, rgb-formula, gray-formula"):
+def test_unknown_color_and_wrong_shape_are_named():
+    with pytest.raises(ValueError, match="color 'sepia': expected one of rgb, gray, rgb-formula, gray-formula"):
         colorize(np.zeros((1, 2, 3, 3), np.uint16), "sepia")
     with pytest.raises(ValueError, match=r"maps of shape \(2, 3, 3\): expected \(T, 2, H, W\)"):
         colorize(np.zeros((2, 3, 3), np.uint16))

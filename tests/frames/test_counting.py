@@ -16,7 +16,7 @@ from eclip_lib.frames.windows import recording_windows, window_bounds
 
 # (x, y, t, p): two ON at one pixel, one OFF beside it, one OFF on top of an ON, one ON below.
 FIVE = [(0, 0, 10, 1), (0, 0, 20, 1), (1, 0, 30, 0), (0, 0, 40, 0), (2, 1, 50, 1)]
-MODES = get_args(Color)
+COLORS = get_args(Color)
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def configs(draw):
         overlap=draw(st.floats(0, 1, exclude_max=True)) if free else 0.0,
         start=draw(st.integers(0, 300)),
         polarity=draw(st.sampled_from(["both", "on", "off"])),
-        color=draw(st.sampled_from(MODES)),
+        color=draw(st.sampled_from(COLORS)),
         keep_aspect=draw(st.booleans()),
     )
 
@@ -224,18 +224,18 @@ def test_laws_of_frames_for_every_setting(recording, cfg):
     assert torch.allclose(event_frames(mirrored, cfg)[0], frames.flip(-1), atol=1e-5)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("color", COLORS)
 @pytest.mark.parametrize("keep_aspect", [False, True])
-def test_frames_are_float32_in_range(recording, mode, keep_aspect):
-    frames, valid = event_frames(recording, FrameConfig(size=24, frames=4, color=mode, keep_aspect=keep_aspect))
+def test_frames_are_float32_in_range(recording, color, keep_aspect):
+    frames, valid = event_frames(recording, FrameConfig(size=24, frames=4, color=color, keep_aspect=keep_aspect))
     assert frames.shape == (4, 3, 24, 24) and frames.dtype == torch.float32
     assert valid.dtype == torch.bool and valid.all()
     assert 0 <= frames.min() < 0.9 and frames.max() <= 1
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_batch_of_packed_maps_gives_the_frames_of_each_recording(mode):
-    cfg = FrameConfig(size=17, frames=3, events_per_frame=300, color=mode)
+@pytest.mark.parametrize("color", COLORS)
+def test_a_batch_of_packed_maps_gives_the_frames_of_each_recording(color):
+    cfg = FrameConfig(size=17, frames=3, events_per_frame=300, color=color)
     batch = [seeded(n, seed=n) for n in (1001, 500, 250)]
     counted = [frame_maps(recording, cfg) for recording in batch]
     maps, valid = (np.stack(parts) for parts in zip(*counted, strict=True))
@@ -246,11 +246,11 @@ def test_a_batch_of_packed_maps_gives_the_frames_of_each_recording(mode):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("mode", MODES)
-def test_a_gpu_draws_the_frames_of_the_cpu(mode):
+@pytest.mark.parametrize("color", COLORS)
+def test_a_gpu_draws_the_frames_of_the_cpu(color):
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
-    cfg = FrameConfig(size=40, frames=4, events_per_frame=300, color=mode, keep_aspect=True)
+    cfg = FrameConfig(size=40, frames=4, events_per_frame=300, color=color, keep_aspect=True)
     maps, valid = (torch.from_numpy(part) for part in frame_maps(seeded(), cfg))
     assert torch.allclose(frames_from_maps(maps.cuda(), valid.cuda(), cfg).cpu(), frames_from_maps(maps, valid, cfg))
 
@@ -268,10 +268,10 @@ def test_missing_windows_are_white_and_change_nothing_else(recording):
     assert torch.equal(more[:3], frames) and torch.all(more[3:] == 1)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_a_silence_in_the_middle_is_a_missing_window(mode):
+@pytest.mark.parametrize("color", COLORS)
+def test_a_silence_in_the_middle_is_a_missing_window(color):
     quiet = changed(seeded(3, (4, 4)), t=[0, 5, 25])
-    frames, valid = event_frames(quiet, FrameConfig(window_us=10, frames=4, color=mode))
+    frames, valid = event_frames(quiet, FrameConfig(window_us=10, frames=4, color=color))
     assert valid.tolist() == [True, False, True, False]
     assert torch.all(frames[[1, 3]] == 1) and frames[0].min() < 1 and frames[2].min() < 1
 
@@ -293,11 +293,11 @@ def test_fewer_events_than_frames():
     assert valid.sum() == 1
 
 
-@pytest.mark.parametrize(("mode", "margin"), [("rgb", 1), ("rgb-formula", 0), ("gray-formula", 0)])
-def test_kept_aspect_pads_with_the_background_in_the_middle(mode, margin):
+@pytest.mark.parametrize(("color", "margin"), [("rgb", 1), ("rgb-formula", 0), ("gray-formula", 0)])
+def test_kept_aspect_pads_with_the_background_in_the_middle(color, margin):
     events = np.zeros(20 * 10, EVENT_DTYPE)
     events["y"], events["x"] = np.divmod(np.arange(200), 20)
-    frames, _ = event_frames(Recording(events, (10, 20)), FrameConfig(size=40, frames=1, keep_aspect=True, color=mode))
+    frames, _ = event_frames(Recording(events, (10, 20)), FrameConfig(size=40, frames=1, keep_aspect=True, color=color))
     red = frames[0, 0]  # every pixel has an OFF event
     assert torch.all(red[:10] == margin) and torch.all(red[30:] == margin) and torch.all(red[10:30] != margin)
 
