@@ -10,7 +10,7 @@ from eclip_lib.checked import Checked
 
 TINY = "eclip-tiny"  # the embedded CLIP, among the names of backbones
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
-    # E-CLIP v1 as published (fact sheet section 1); the trained event tower is our reading, v1 leaves it open.
+    # E-CLIP v1 as published (arXiv 2308.03135v1); the trained event tower is our reading, v1 leaves it open.
     "paper": {
         "model": {
             "template": "A sketch image of a {}.",
@@ -21,7 +21,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "loss": {"targets": "diagonal", "scale": 100.0, "text_mse": 0.0},
     },
-    # EventBind (v4 of the paper): another template and the MSE between the two kinds of text (fact sheet section 1.8).
+    # EventBind (v4 of the paper): another template and the MSE between the two kinds of text.
     # The weight is the official code's for N-ImageNet; it uses 2 for N-Caltech101 and 0.1 for N-MNIST.
     "eventbind": {
         "model": {
@@ -33,7 +33,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         },
         "loss": {"targets": "diagonal", "scale": 100.0, "text_mse": 1.0},
     },
-    # What we would use: starts as CLIP exactly, trains as it is tested, takes no sample of a class for a negative.
+    # What we would use: starts as CLIP exactly, trains as it is tested, takes no recording of a class for a negative.
     "workbench": {
         "model": {
             "template": "A sketch image of a {}.",
@@ -124,11 +124,11 @@ class ModelConfig(Checked):
     content_prompts: Literal["none", "event", "image", "both"] = "both"
     train_event_tower: bool = True  # False: prompts only, the tower stays CLIP's
     gradient_checkpointing: bool = False  # recompute the blocks in the backward pass: less memory, same gradients
-    template: str | None = None
-    additions: Literal["gated", "full"] | None = None
-    text_condition: Literal["own", "query"] | None = None
-    text_mix: Literal["average", "interpolated"] | None = None
-    clip_normalization: bool | None = None
+    template: str | None = None  # words of the handcrafted prompt, {} for the class name
+    additions: Literal["gated", "full"] | None = None  # to the event tower: behind gates from 0 on, or as they are
+    text_condition: Literal["own", "query"] | None = None  # in training: on a text's own event, or on the one that asks
+    text_mix: Literal["average", "interpolated"] | None = None  # of the two kinds of text, see `HybridPrompts`
+    clip_normalization: bool | None = None  # whether CLIP's mean and standard deviation are applied
 
     _at_least: ClassVar = {"event_prompts": 0, "context_length": 1}
 
@@ -150,8 +150,8 @@ class LossConfig(Checked):
     text_text: float = 1.0
     image_text: float = 0.0  # the term that the paper leaves out on purpose; for the ablation
     text_mse: float | None = None  # pulls learnable towards handcrafted text; needs hybrid prompts
-    targets: Literal["diagonal", "label"] | None = None
-    scale: float | None = None  # of the logits; None in the end: CLIP's own logit scale
+    targets: Literal["diagonal", "label"] | None = None  # positives: the own pair alone, or all of the same class
+    scale: float | None = None  # of the cosines; where the recipe leaves it None, CLIP's own logit scale
 
     _at_least: ClassVar = dict.fromkeys(
         ("event_image", "event_text", "text_text", "image_text", "text_mse", "scale"), 0
@@ -176,7 +176,7 @@ class TrainConfig(Checked):
     additions_rate: float = 1e-3  # of prompts, gates, temporal parts, content MLPs
     weight_decay: float = 0.05
     warmup: float = 0.1  # share of all steps
-    clip_gradient: float = 1.0
+    clip_gradient: float = 1.0  # largest norm of the gradient
     flip: bool = True  # mirror frames and still together
     shift: int = 2  # pixels; frames are moved by up to as many, all of a batch alike or with the next two each its own
     rotate: float = 0.0  # degrees; the frames of each recording are turned by up to as many to either side
@@ -214,7 +214,7 @@ Protocol = Literal["zero-shot", "few-shot", "fine-tune", "base-to-new", "transfe
 
 @dataclass(frozen=True)
 class DataConfig(Checked):
-    """Which recordings, and how they are split."""
+    """Which recordings, and how they are split; `load_dataset` opens them, `split_dataset` splits them."""
 
     dataset: Dataset = "icons100"
     root: str | None = None  # folder of the recordings, or of their shards; the embedded data set needs none
@@ -222,7 +222,7 @@ class DataConfig(Checked):
     splits: str | None = None  # folder of the official split lists; None takes the data set's own division
     subset: str | None = None  # name of a tracked class subset ("icons25")
     protocol: Protocol = "few-shot"
-    shots: int | None = 5  # recordings a class; null where the protocol has none, or trains on all
+    shots: int | None = 5  # recordings a class; None where the protocol has none, or trains on all
     target: Dataset | None = None  # of the protocol transfer: the data set to be tested on
     target_root: str | None = None  # and its folder
     fold: int | None = None  # of the tracked folds, for data sets that have them
@@ -260,10 +260,10 @@ FITTED = ("linear-probe", "count-map-probe", "count-map-cnn")  # methods without
 class Run(Checked):
     """One experiment: everything its ledger row depends on."""
 
-    experiment: str = "quickstart"
+    experiment: str = "quickstart"  # what the run belongs to; tables are made of one experiment's rows
     method: Method = "e-clip"
     variant: str | None = None  # name of a change that an ablation makes
-    smoke: bool = False
+    smoke: bool = False  # only shows that everything works; its numbers mean nothing
     data: DataConfig = field(default_factory=DataConfig)
     frames: FrameConfig = field(default_factory=FrameConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

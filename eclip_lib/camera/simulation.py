@@ -37,8 +37,8 @@ class SaccadeCamera(Checked):
     The defaults are fitted by notebook 02 on 250 real N-MNIST recordings and checked on 500 others; `N_MNIST_CAMERA`
     is that very camera, with the data set's sensor and margin.
 
-    Source: our choice, after the way N-Caltech101 and N-MNIST were made (E-CLIP section 1.1 takes such recordings): a
-        screen, three saccades of 100 ms. Limits: no photon noise, no flicker of the screen, no queue of events.
+    Source: our choice, after the way N-Caltech101 and N-MNIST were made (E-CLIP trains on such recordings): a screen,
+        three saccades of 100 ms. Limits: no photon noise, no flicker of the screen, no queue of events.
 
     Example:
         >>> still = np.full((32, 32, 3), 255, np.uint8)
@@ -105,8 +105,8 @@ class SaccadeCamera(Checked):
     def record(self, image: ArrayLike | Image.Image | Path | str, seed: int = 0) -> Recording:
         """Record a still; image, seed and camera determine the events.
 
-        The same on every run; another processor may round a few event times differently. The simulation releases the
-        interpreter's lock, so threads run side by side.
+        Every call gives the same; another processor may round a few event times differently. The simulation releases
+        the interpreter's lock, so threads run side by side.
 
         Args:
             image: uint8 (H, W, 3) or (H, W), a PIL image of any mode, or the path of an image file; scaled to fit the

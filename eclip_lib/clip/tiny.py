@@ -38,9 +38,9 @@ class PretrainConfig(Checked):
     teacher_weight: float = 4.0  # cosine to the teacher's features through a small head
     text_teacher_weight: float = 2.0  # the same for texts, towards the mean feature of the stills so named
     relation_weight: float = 1.0  # KL between in-batch similarity rows of teacher and student
-    sketch_share: float = 0.3  # of each batch, drawn as event sketches
+    sketch_share: float = 0.3  # of each batch, drawn as event sketches (`event_sketch`)
     ease: float = 0.4  # share of the steps over which views grow from easy to full strength
-    extra_share: float = 0.2  # of each batch, stills of `pretrain_extra`
+    extra_share: float = 0.2  # of each batch, stills of the wider set, `pretrain_extra.npz`
     image_size: int = 48
     patch_size: int = 8
     width: int = 128

@@ -1,6 +1,7 @@
-"""The event contract: what an array of events must keep to, checked and, on request, repaired.
+"""The event contract, checked and, on request, repaired.
 
-columns x, y, t, p of a file -> events (N,).
+columns x, y, t, p of a file -> events `(N,)` of `EVENT_DTYPE`: x and y in pixels, inside the sensor; t in microseconds,
+never decreasing; p True for ON (brighter).
 """
 
 import operator
@@ -20,7 +21,7 @@ Columns = np.ndarray | Mapping[str, np.ndarray]
 
 
 def check_events(events: np.ndarray, sensor_size: Size, source: str = "events") -> None:
-    """Check that `events` keep the contract of this module.
+    """Check that events keep the contract that this module states.
 
     An array made by hand may have other bytes than 0 and 1 in p: they pass and count as ON, as in NumPy. `read_events`
     gives 0 and 1 only.

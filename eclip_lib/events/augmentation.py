@@ -10,7 +10,7 @@ from eclip_lib.events.recording import Recording
 
 
 def augments(cfg: TrainConfig) -> bool:
-    """Return whether a config asks for any change of events."""
+    """Return whether a config asks for any of these changes."""
     return bool(cfg.drop_events or cfg.jitter_us or cfg.crop_time)
 
 

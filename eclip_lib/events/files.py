@@ -73,10 +73,10 @@ def read_events(path: str | Path, sensor_size: Size | None = None, on_error: str
     Raises:
         FileNotFoundError: there is no such file.
         ModuleNotFoundError: the format needs the extra `formats`.
-        ValueError: the file is damaged, empty, of another layout, would inflate beyond its bound (`decoding.py`), or
+        ValueError: the file is damaged, empty, of another layout, would inflate beyond its bound (`allowed_bytes`), or
             breaks the event contract (`check_events`).
 
-    Source: E-CLIP section 1.1 takes (x, y, t, p); the formats are those of the data sets' own releases.
+    Source: E-CLIP, supplement section 1.1, takes (x, y, t, p); the formats are those of the data sets' own releases.
     """
     path = Path(path)
     if on_error not in ("raise", "drop"):

@@ -1,4 +1,7 @@
-"""The recording: events of one sensor, checked."""
+"""The recording: events of one sensor, checked.
+
+events and the size of their sensor -> `Recording`.
+"""
 
 from dataclasses import dataclass
 
@@ -19,6 +22,7 @@ class Recording:
         ValueError: see `check_events`.
 
     Example:
+        >>> from eclip_lib.events import EVENT_DTYPE
         >>> events = np.array([(3, 1, 10, True), (0, 0, 25, False)], EVENT_DTYPE)
         >>> recording = Recording(events, (2, 4))
         >>> len(recording), recording.duration

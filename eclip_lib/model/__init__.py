@@ -1,4 +1,4 @@
-"""The method, E-CLIP: three towers, prompts, and the losses that align them.
+"""The method, E-CLIP (arXiv 2308.03135): three towers, prompts, and the losses that align them.
 
 event_encoder: CLIP's image tower over frames     event_prompts: modality and cross-frame prompts
 text_encoder: texts that share a prefix           text_prompts: hybrid text prompts and content prompts

@@ -1,4 +1,4 @@
-"""E-CLIP: the three towers under one roof, and the only place where embeddings are L2-normalised.
+"""E-CLIP: the three towers under one roof, and the only place where embeddings are L2-normalized.
 
 frames, stills, class names -> unit embeddings of one space, and class logits.
 """
@@ -27,9 +27,9 @@ class EClip(nn.Module):
     train.
 
     Args:
-        cfg: which parts there are; see `config.ModelConfig`.
-        clip: from `backbone.load_clip`.
-        frames: T of the recordings, the length of the temporal embedding.
+        cfg: which parts there are; see `ModelConfig`.
+        clip: from `load_clip`.
+        frames: T, the frames of a recording and the length of the temporal embedding.
     """
 
     def __init__(self, cfg: ModelConfig, clip: CLIP, frames: int = 3):
@@ -72,10 +72,10 @@ class EClip(nn.Module):
         """Embed event frames in [0, 1], at unit length; invalid frames take no part.
 
         Raises:
-            ValueError: a value is out of range, or a sample has no valid frame.
+            ValueError: a value is not in [0, 1], or a recording has no valid frame.
         """
         if not valid.any(1).all():
-            raise ValueError(f"sample {int((~valid.any(1)).nonzero()[0])} of the batch has no valid frame")
+            raise ValueError(f"recording {int((~valid.any(1)).nonzero()[0])} of the batch has no valid frame")
         return F.normalize(self.event_encoder(self._prepare(frames), valid), dim=-1)
 
     def encode_text(
@@ -88,9 +88,9 @@ class EClip(nn.Module):
     def encode_class_text(
         self, class_names: Sequence[str], classes: Int[Tensor, "#B U"], content_emb: Float[Tensor, "B D"] | None
     ) -> Float[Tensor, "P U D"]:
-        """Embed for each sample only the classes it names, as indices into `class_names`, at unit length.
+        """Embed class names at unit length, of each event or still only those U that its row of `classes` indexes.
 
-        One row of `classes` serves all samples. P is B, or 1 where neither side has more.
+        A single row of `classes` serves all of them. P is B, or 1 where neither argument has more rows.
         """
         return self.prompts(self.clip, class_names, content_emb, classes)
 

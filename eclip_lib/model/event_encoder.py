@@ -93,7 +93,7 @@ class EventEncoder(nn.Module):
     def forward(self, frames: Float[Tensor, "B T 3 S S"], valid: Bool[Tensor, "B T"]) -> Float[Tensor, "B D"]:
         """Encode normalized frames to the mean over valid frames of the projected class tokens (not normalized).
 
-        Every sample needs a valid frame, which `EClip.encode_events` checks: a look at values would break the graph
+        Every recording needs a valid frame, which `EClip.encode_events` checks: a look at values would break the graph
         that `torch.compile` makes of this.
         """
         x = self._embed(frames)

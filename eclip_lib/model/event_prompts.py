@@ -14,8 +14,8 @@ from eclip_lib.config import ModelConfig
 class CrossFramePrompt(nn.Module):
     """One prompt token a frame that carries what the other frames saw.
 
-    z = Linear(cls); c = z + MHSA over T of LN(z). Invalid frames are no keys. Source: E-CLIP, event encoder
-    (cross-frame prompts).
+    z = Linear(cls); c = z + MHSA(LN(z)), self-attention over T. Invalid frames are no keys. Source: E-CLIP, event
+    encoder (cross-frame prompts).
     """
 
     def __init__(self, width: int, heads: int):
@@ -27,7 +27,7 @@ class CrossFramePrompt(nn.Module):
         nn.init.zeros_(self.project.bias)
 
     def forward(self, cls: Float[Tensor, "B T D"], valid: Bool[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
-        """Exchange the class tokens `cls` of the frames of each sample."""
+        """Exchange the class tokens `cls` of the frames of each recording."""
         z = self.project(cls)
         n = self.norm(z)
         return z + self.attention(n, n, n, key_padding_mask=~valid, need_weights=False)[0]

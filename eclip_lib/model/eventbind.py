@@ -1,6 +1,7 @@
 """Checkpoints of the official EventBind code, read into our model.
 
-state dict that the official training script saves -> `EClip` of recipe `eventbind`.
+state dict that the official training script saves -> `EClip` of recipe `eventbind`. EventBind is E-CLIP's later name
+(arXiv 2308.03135v4); its code is github.com/jiazhou-garland/EventBind.
 """
 
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from eclip_lib.model.eclip import EClip
 from eclip_lib.paths import find_path
 
 State = dict[str, Tensor]
-# What the official code saves but never uses: prefix -> why (fact sheet section 4, items 6 and 20).
+# What the official code saves but never uses: prefix -> why.
 UNUSED = {
     "event_encoder.cls_token": "declared, never read",
     "event_encoder.pos_embed": "declared, never read",

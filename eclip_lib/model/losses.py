@@ -50,12 +50,12 @@ def info_nce(
     """Contrast paired unit embeddings in both directions.
 
     Args:
-        a: one side of the pairs, L2-normalised.
-        b: the other side, L2-normalised; row i belongs to row i of `a`.
+        a: one side of the pairs, L2-normalized.
+        b: the other side, L2-normalized; row i belongs to row i of `a`.
         scale: factor of the cosines (an inverse temperature).
         labels: with labels, all rows of one class are positives of each other, so that none is a negative.
 
-    Source: E-CLIP, the contrastive term of HTCA (= CLIP's loss); labels are our choice: two samples of a class
+    Source: E-CLIP, the contrastive term of HTCA (= CLIP's loss); labels are our choice: two recordings of a class
     share their text, so calling one a negative of the other sets a floor under the loss.
     """
     own = torch.eye(len(a), dtype=torch.bool, device=a.device)
@@ -135,10 +135,10 @@ def htca(
     Args:
         event_emb: unit event embeddings f^e.
         image_emb: unit embeddings f^i of the paired stills; None leaves the term out.
-        event_text_emb: f^{t,e}. (B, D): the text of sample j's class conditioned on its own event. (B, U, D): the
+        event_text_emb: f^{t,e}. (B, D): the text of recording j's class conditioned on its own event. (B, U, D): the
             text of every class of the batch, in the order of `labels.unique()`, conditioned on event i.
-        image_text_emb: f^{t,i}, the text of sample j's class conditioned on its own still; None leaves the term out.
-        labels: class of each sample.
+        image_text_emb: f^{t,i}, the text of recording j's class conditioned on its still; None leaves the term out.
+        labels: class of each recording.
         cfg: weights of the terms, and which pairs are positives.
         scale: factor of the cosines, unless `cfg.scale` sets it.
         text_pairs: handcrafted and learnable unit text embeddings of equal shape, a pair for each modality m that

@@ -1,4 +1,4 @@
-"""Hybrid text prompts: a handcrafted template and learnable context, both bent by content prompts.
+"""Hybrid text prompts: a handcrafted template and learnable context, both shifted by content prompts.
 
 class names (and the embedding of an event or still) -> text embeddings (K, D) or (B, K, D).
 """

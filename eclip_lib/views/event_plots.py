@@ -56,7 +56,7 @@ def count_maps(maps: np.ndarray, frames: Mapping[str, np.ndarray], valid: np.nda
 
     Args:
         maps: counts (T, 2, H, W), channel 0 = ON.
-        frames: by color mode, (T, 3, S, S) in [0, 1].
+        frames: by color, (T, 3, S, S) in [0, 1].
         valid: (T,) bool; a window without events is marked as missing.
     """
     windows, row = len(maps), min(1.5, 9.3 / (2 + len(frames)))  # inches
@@ -115,7 +115,7 @@ def overview(recording: Recording, cfg: FrameConfig, still: np.ndarray | None = 
 def official_and_ours(recording: Recording, events_per_frame: int, frames: int = 5, title: str = "") -> Figure:
     """Draw the official code's frames above ours, for a recording and for one that fills its windows exactly.
 
-    Everything is computed by `traps`; what is invented, blank or of another canvas is written under the frame.
+    Everything is computed by `official_traps`; what is invented, blank or of another canvas is written under the frame.
 
     Args:
         recording: not modified.

@@ -219,7 +219,7 @@ def test_bad_input_is_refused(clip, frames, valid):
     model = EClip(ModelConfig(), clip)
     with pytest.raises(ValueError, match="divide by 255"):
         model.encode_events(frames * 255, valid)
-    with pytest.raises(ValueError, match="sample 1 of the batch has no valid frame"):
+    with pytest.raises(ValueError, match="recording 1 of the batch has no valid frame"):
         model.encode_events(frames, valid & torch.tensor([[True], [False], [True], [True]]))
     with pytest.raises(ValueError, match=r"takes .* tokens"):
         model.encode_text(["antidisestablishmentarianism " * 9])
