@@ -1,4 +1,4 @@
-"""E-CLIP workbench: CLIP for event cameras, as a small library behind notebooks.
+"""E-CLIP workbench: CLIP for event cameras (arXiv 2308.03135), as a small library behind notebooks.
 
 What most programs need can be imported from here; the rest from the wing that it belongs to
 (`from eclip_lib.frames import frame_maps`). Nothing heavy is loaded before it is used.

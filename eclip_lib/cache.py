@@ -65,7 +65,7 @@ def cached_array(kind: str, key: Any, compute: Callable[[], np.ndarray]) -> np.n
 
 
 def scratch_array(rows: int, width: int) -> np.ndarray:
-    """Return bytes to fill, (rows, width): in memory, or where they are many in a file that goes when they go."""
+    """Return bytes to fill, (rows, width): in memory, or if they are many in a file that is removed with them."""
     if rows * width <= IN_MEMORY:
         return np.empty((rows, width), np.uint8)
     CACHE.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def scratch_array(rows: int, width: int) -> np.ndarray:
 
 
 def parallel_map(function: Callable[[int], T], items: Iterable[int], label: str | None) -> list[T]:
-    """Apply a function to items in order; one thread a core, so it should release the lock.
+    """Apply a function to items in order; one thread a core, so it should release the interpreter's lock.
 
     A progress bar under `label` appears when it takes more than a second or two; None shows none.
     """

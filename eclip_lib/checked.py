@@ -1,4 +1,4 @@
-"""Dataclasses that check their fields and know their identifier."""
+"""Dataclasses that check their fields and name themselves by them (`id`)."""
 
 import hashlib
 import json

@@ -150,7 +150,7 @@ def _write_all(file: FileIO, data: bytes) -> None:
 
 
 def read_results(path: Path | str = LEDGER) -> pd.DataFrame:
-    """Read a ledger: one row a run, in the order of writing, the fields of the design as columns.
+    """Read a ledger: one row a run, in the order of writing, its fields (`COLUMNS`) as columns.
 
     Every metric is a column of its own beside `metrics`; one that a run has not is nan. Damaged lines, such as a last
     one that a killed process left unfinished, are left out with a warning that names them.
@@ -176,7 +176,7 @@ def read_results(path: Path | str = LEDGER) -> pd.DataFrame:
 def read_published(experiment: str = "published") -> pd.DataFrame:
     """Read one batch of the tracked ledger, ordered by data set, shots, method and recipe.
 
-    "published" compares the methods; "initializations" the recipes `workbench` and `paper` from untrained on;
+    "published" compares the methods; "initializations" the recipes `workbench` and `paper` at 0, 1 and 5 shots;
     "n-mnist" both on real recordings, from one of each digit to all; "ablation" the variants of a grid.
     """
     order = {name: place for place, name in enumerate(reversed(METHOD_NAMES))}  # others come last

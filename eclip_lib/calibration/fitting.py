@@ -1,4 +1,7 @@
-"""The fit of the camera's parameters to real recordings of the same stills."""
+"""The fit of the camera's parameters to real recordings of the same stills.
+
+stills, their real recordings, a camera -> a better camera, sweep by sweep.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -106,7 +109,7 @@ def fit_camera(
 
 
 def moved_camera(camera: SaccadeCamera, name: str, step: float) -> SaccadeCamera | None:
-    """Return a camera with one parameter moved, None where the camera would be none; see `fit_camera`."""
+    """Return a camera with one parameter moved, None where it would leave its range; see `fit_camera`."""
     try:
         if name.startswith("path."):
             row, column = map(int, name.split(".")[1:])

@@ -23,7 +23,7 @@ def fit_curve(records: Sequence[dict]) -> Figure:
     """Draw the mismatch and the correlation of count maps by sweep of a fit.
 
     Args:
-        records: of `calibration.fit_camera`.
+        records: of `fit_camera`.
     """
     figure = Picture(figsize=(8, 2.8), layout="constrained")
     sweeps = [record["sweep"] for record in records]
@@ -41,7 +41,7 @@ def fit_curve(records: Sequence[dict]) -> Figure:
 
 @styled
 def agreement(real: Profile, simulated: Mapping[str, Profile], title: str = "", reference: str = "real") -> Figure:
-    """Draw what `calibration.compare` puts into numbers, for several cameras beside the real one.
+    """Draw what `compare` puts into numbers, for several cameras beside the real one.
 
     Args:
         real: profile of the real recordings.

@@ -1,6 +1,6 @@
-"""How well a simulated camera matches a real one, and the fit of its parameters.
+"""How well a simulated camera matches a real one.
 
-stills, their real recordings, a camera -> `Profile`s -> figures of agreement -> a better camera.
+real and simulated recordings of the same stills -> two `Profile`s -> figures of agreement.
 """
 
 from collections.abc import Sequence

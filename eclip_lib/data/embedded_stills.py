@@ -27,7 +27,8 @@ class Stills:
 
     Attributes:
         encoded: one WebP file a still.
-        table: one row a still; columns `vendor, family, style, licence, concept, cls, caption, split, dup, ...`.
+        table: one row a still; columns `vendor, family, style, licence, concept, cls, caption, split, dup, ...`, where
+            `cls` is the class and `split` the part.
         classes: the ordered class list of the file; a label is an index in it.
     """
 

@@ -126,7 +126,7 @@ def no_still(name: str) -> ValueError:
 def read_classes(path: Path) -> dict[str, str]:
     """Read an ordered class list: a folder name a line, and behind a tab the name for prompts.
 
-    Without one, the name is the folder's with spaces for underscores, as the official code has it.
+    Without a tab, the name is the folder's with spaces for underscores, as the official code has it.
 
     Returns:
         Name by folder, in order.

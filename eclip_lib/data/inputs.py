@@ -46,7 +46,7 @@ class FrameSet:
     def batches(
         self, batches: Sequence[Int[Tensor, " _"]], seed: int, epoch: int, device: torch.device
     ) -> Iterator[tuple[Float[Tensor, "B T 3 S S"], Bool[Tensor, "B T"]]]:
-        """Yield the frames of batches of rows and which are valid; `EventStream` draws its own from seed and epoch."""
+        """Yield the frames of batches of rows and which are valid; seed and epoch matter to `EventStream` alone."""
         there = self.to(device)
         for rows in batches:
             yield there.frames(rows), there.valid[rows]

@@ -41,9 +41,10 @@ LAYOUTS: dict[Dataset, Layout] = {
 def load_dataset(cfg: DataConfig) -> EventData:
     """Open the data set of a config.
 
-    Its division is that of its folders or lists; where the official "val" is the only part that does not train, it is
-    "test". See `list_n_mnist` and `list_folders` for what the folders look like.
-    A root with a `shards.json` is read from shards (`pack`).
+    Its division into train, val and test is that of its folders or lists; where the official "val" is the only part
+    that does not train, it is "test". `list_n_mnist` and `list_folders` say what the folders look like. A root with a
+    `shards.json` is read from shards (`pack`). A
+    recording or still is read, or recorded, when it is asked for.
 
     Raises:
         FileNotFoundError: its folder or a file of it is missing.

@@ -1,7 +1,7 @@
 """Published shots: which recordings train at k shots, by data set, fold and seed, as tracked files of ids.
 
 `EventData` and a seed -> the order in which each class gives its shots; k shots are the first k.
-A list is the published form of the draw of `shot_order`: it stays when a numpy to come draws otherwise.
+A list is the published form of the draw of `shot_order`: it stays when a later version of NumPy draws otherwise.
 """
 
 import json

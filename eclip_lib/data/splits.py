@@ -103,11 +103,11 @@ def few_shot(data: EventData, cfg: DataConfig, seed: int) -> Split:
     """k-shot: `cfg.shots` recordings of each class train, at most one a group; the whole test part is classified.
 
     The recordings are the first k of a shuffled list of each class, so that fewer shots are part of more. Lists of
-    seeds 0 to 4 up to 20 shots are tracked for icons100 and the folds of n-mnist (`shot_lists`). The validation part
+    seeds 0 to 4 up to 20 shots are tracked for icons100 and the folds of n-mnist (`tracked_order`). The validation part
     keeps its size, whatever k is: where it chooses an epoch, more than k recordings a class were looked at.
 
     Source: E-CLIP, few-shot setting: k random samples a class, tested on the whole list. The official sampler draws
-    with replacement and reaches into the test list (fact sheet 4.14); this one cannot.
+    with replacement and reaches into the test list (`divide_train_val.py`); this one cannot.
     """
     pool, val, test = _parts(data)
     return Split(_draw(data, pool, cfg, seed), val, test)
@@ -151,7 +151,7 @@ def transfer(data: EventData, cfg: DataConfig, seed: int) -> Split:
 
 
 def retrieval(data: EventData, cfg: DataConfig, seed: int) -> Split:
-    """Retrieval: trained as under fine-tune or k-shot; the test part is the gallery.
+    """Retrieval: trained as under fine-tune or k-shot; the test part is what is searched.
 
     Text -> event: one query a class, hit if any of the k best recordings is of the class. Image -> event: one query a
     test still, hit if any of the k best recordings is of its class; instance-level if its own is among them. Event ->

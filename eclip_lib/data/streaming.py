@@ -51,7 +51,7 @@ class MapDataset(Dataset):
 def collate_maps(
     samples: Sequence[Sample],
 ) -> tuple[Integer[Tensor, "B T 2 H W"], Bool[Tensor, "B T"], Int64[Tensor, " B"]]:
-    """Stack samples, their counts at 8 bits where those of all are, else at 32.
+    """Stack the items of a `MapDataset`, their counts at 8 bits where those of all are, else at 32.
 
     PyTorch has few operations for 16 bits without a sign, and counts above 255 are rare.
 
@@ -134,7 +134,7 @@ def _loader(maps: MapDataset, workers: int, seed: int, **order) -> DataLoader:
 class EventStream:
     """Training recordings whose frames are drawn anew in every epoch, from events changed at random.
 
-    Where nothing changes them, the frames are those that `inputs.load_frames` keeps, to the last bit.
+    Where nothing changes them, the frames are those that `load_frames` keeps, to the last bit.
 
     Attributes:
         data: the recordings.
@@ -160,7 +160,7 @@ class EventStream:
         """Yield frames and valid of batches of rows, on a device; the same for any number of workers.
 
         Args:
-            batches: rows, as many as the yields.
+            batches: the rows of each batch, numbers from 0 to N - 1; one yield each.
             seed: of the changes.
             epoch: another one changes the recordings in another way.
             device: draws the frames.

@@ -15,9 +15,9 @@ BLOCK = 2_000_000  # numbers drawn at once
 def topk_accuracy(
     scores: Float[Tensor, "N K"], labels: Int[Tensor, " N"], ks: tuple[int, ...] = (1, 5)
 ) -> dict[str, float]:
-    """Return the share of samples whose class is among the k best scored: `{"top1": ..., "top5": ...}`.
+    """Return the share of recordings whose class is among the k best scored: `{"top1": ..., "top5": ...}`.
 
-    Ties count against the sample: classes that score as high as the true one rank before it.
+    Ties count against the recording: classes that score as high as the true one rank before it.
     """
     true = scores.gather(1, labels[:, None])
     rank = (~(scores < true)).sum(1)  # a score that is no number counts as higher
@@ -60,7 +60,7 @@ def harmonic_mean(base: float, new: float) -> float:
 def confusion_matrix(
     predicted: Int[Tensor, " N"], labels: Int[Tensor, " N"], classes: int
 ) -> Int[Tensor, "classes classes"]:
-    """Count samples by true class (row) and predicted class (column).
+    """Count recordings by true class (row) and predicted class (column).
 
     Raises:
         ValueError: a label or prediction is not within the classes.
@@ -74,18 +74,18 @@ def confusion_matrix(
 
 
 def per_class_accuracy(confusion: Int[Tensor, "K K"]) -> Float[Tensor, " K"]:
-    """Return the share of each class's samples that are predicted as it; nan for a class without samples."""
+    """Return the share of each class's recordings that are predicted as it; nan for a class without any."""
     return confusion.diagonal() / confusion.sum(1)
 
 
 def calibration_bins(
     scores: Float[Tensor, "N K"], labels: Int[Tensor, " N"], bins: int = 15
 ) -> tuple[Float[Tensor, " bins"], Float[Tensor, " bins"], Int[Tensor, " bins"]]:
-    """Group samples by confidence, the largest softmax probability, into bins of equal width over [0, 1].
+    """Group recordings by confidence, the largest softmax probability, into bins of equal width over [0, 1].
 
     Returns:
         mean confidence and accuracy (top-1, as `topk_accuracy` counts it) of each bin, 0 where it is empty, and its
-        number of samples. A sample whose scores are no numbers counts as certain and wrong.
+        number of recordings. A recording whose scores are no numbers counts as certain and wrong.
     """
     confidence = F.softmax(scores.double(), dim=1).amax(1).nan_to_num(1.0)
     true = scores.gather(1, labels[:, None])
@@ -97,7 +97,7 @@ def calibration_bins(
 
 
 def expected_calibration_error(scores: Float[Tensor, "N K"], labels: Int[Tensor, " N"], bins: int = 15) -> float:
-    """Return ECE: the mean distance of a bin's confidence from its accuracy, weighted by its samples.
+    """Return ECE: the mean distance of a bin's confidence from its accuracy, weighted by its recordings.
 
     Args:
         scores: logits, the model's scale included, or log-probabilities.

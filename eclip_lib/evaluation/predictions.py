@@ -1,6 +1,6 @@
-"""Files of per-sample predictions, beside the ledger, and tables made of them.
+"""Files of per-recording predictions, beside the ledger, and tables made of them.
 
-ids, labels and scores of the test recordings -> `runs/predictions/*.npz` -> tables by class, pairs of runs.
+ids, labels and scores of the test recordings -> `predictions/*.npz` -> tables by class, pairs of runs.
 """
 
 import zipfile

@@ -1,7 +1,7 @@
 """What each protocol reports: the target of a transfer, which classes a recording may be taken for, and the metrics.
 
 `Run`, class scores and embeddings -> `(N, K)` scores as the protocol sees them, and a flat dict of metrics. What trains
-and tests is in `splits`, one function a protocol.
+and tests is in `eclip_lib.data.splits`, one function a protocol.
 """
 
 from dataclasses import replace

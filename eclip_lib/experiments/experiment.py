@@ -1,4 +1,4 @@
-"""The composition root: a `Run` in, a ledger row out.
+"""One experiment in its parts: a `Run` in, a ledger row out.
 
 `run(cfg)` does everything; a notebook that wants to look at the parts uses `Experiment`. Under `torchrun` both do the
 same in many processes: each trains and tests its part, the first one writes.
@@ -240,7 +240,7 @@ class Experiment:
         }
 
     def write(self, row: dict, ledger: Path = LEDGER, once: bool = False) -> dict:
-        """Write the per-sample predictions beside the ledger, then the row; returns the row.
+        """Write the predictions of each test recording beside the ledger, then the row; returns the row.
 
         With `once`, nothing is added where the ledger has the row already (see `append_row`).
         """

@@ -42,7 +42,7 @@ class NotebookError(RuntimeError):
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a headless run leaves: two files, the text of its result table if it has one, and its wall time in s."""
+    """What a headless run leaves: two files, the text of its result table if it has one, and its seconds."""
 
     notebook: Path
     page: Path

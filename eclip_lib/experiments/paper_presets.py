@@ -1,10 +1,10 @@
 """Named presets: the settings behind each published table, as far as a source tells them.
 
-name -> `Run`. What no source tells is our reading, and says so beside the value. Sources: fact sheet 1.1, 1.5, 1.8, 2.
+name -> `Run`. What no source tells is our reading, and says so beside the value. The sources are those of each name:
 
-- `eventbind-code-DATA`: the configs that the official code ships, all for ViT-L/14.
-- `eventbind-paper-DATA-BACKBONE`: what the appendix of EventBind (v4) says, for each of its three backbones.
-- `e-clip-DATA`: E-CLIP (v1), ViT-B/16.
+- `eventbind-code-DATA`: the configs that the official code (github.com/jiazhou-garland/EventBind) ships, for ViT-L/14.
+- `eventbind-paper-DATA-BACKBONE`: what EventBind's appendix (arXiv 2308.03135v4) says, for its three backbones.
+- `e-clip-DATA`: E-CLIP (arXiv 2308.03135v1), ViT-B/16.
 """
 
 from dataclasses import replace

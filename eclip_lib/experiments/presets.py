@@ -202,7 +202,7 @@ def smoke(base: Run) -> Run:
 
 
 def example(names: Sequence[str], labels: np.ndarray) -> int:
-    """Return the first position of a label whose class makes a good first picture."""
+    """Return the index of the first recording of a class that is easy to recognize."""
     wanted = [label for label, name in enumerate(names) if name in QUERIES]
     return int(np.flatnonzero(np.isin(labels, wanted))[0])
 

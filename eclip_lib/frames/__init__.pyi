@@ -13,7 +13,7 @@ from .export import write_mp4 as write_mp4
 from .export import write_png as write_png
 from .official_traps import BLANK as BLANK
 from .official_traps import Drawn as Drawn
-from .official_traps import exact_multiple as exact_multiple
+from .official_traps import cut_to_full_windows as cut_to_full_windows
 from .official_traps import official_frames as official_frames
 from .official_traps import our_frames as our_frames
 from .official_traps import telling_window as telling_window

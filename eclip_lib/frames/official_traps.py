@@ -66,7 +66,7 @@ def telling_window(n_events: int, frames: int = 5) -> int:
     return max(1, round(n_events / (0.52 * frames)))
 
 
-def exact_multiple(recording: Recording, events_per_frame: int, frames: int = 5) -> Recording:
+def cut_to_full_windows(recording: Recording, events_per_frame: int, frames: int = 5) -> Recording:
     """Return the start of a recording that fills a whole number of windows and leaves at least one empty.
 
     Raises:
@@ -152,9 +152,9 @@ def trap_table(
             without events turn the mean feature. The frames go in as they are, which is the official way.
 
     Raises:
-        ValueError: see `exact_multiple`.
+        ValueError: see `cut_to_full_windows`.
     """
-    part, table = exact_multiple(recording, events_per_frame, frames), {}
+    part, table = cut_to_full_windows(recording, events_per_frame, frames), {}
     for name, make in (("official code", official_frames), ("ours", our_frames)):
         drawn, exact = (make(events, events_per_frame, frames, size) for events in (recording, part))
         table[name] = {

@@ -147,8 +147,8 @@ def pretrain(
 ) -> Iterator[dict[str, float]]:
     """Run a pre-training, or resume the one in `folder`; yields one record each `every` steps.
 
-    Each record has the step, the mean losses since the last one and the zero-shot accuracy of the averaged weights on
-    the held-out validation family.
+    Each record has the step, the mean losses since the record before and the zero-shot accuracy of the averaged weights
+    on the held-out validation family.
     """
     folder.mkdir(parents=True, exist_ok=True)
     write_vocabulary(folder / "bpe.txt.gz", data)

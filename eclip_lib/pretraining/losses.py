@@ -15,7 +15,10 @@ from eclip_lib.pretraining.texts import encode_short_text
 
 
 def relation_loss(student: Tensor, teacher: Tensor, temperature: float = 0.1) -> Tensor:
-    """KL between the rows of the in-batch similarities of teacher and student, self left out."""
+    """Return the KL divergence between the in-batch similarities, row by row, of teacher and student.
+
+    Their features, (B, P) and (B, D), are of unit length; the similarity of a still to itself is left out.
+    """
     off = ~torch.eye(len(student), dtype=torch.bool)
     mine, theirs = ((z @ z.t())[off].view(len(z), -1) / temperature for z in (student, teacher))
     return F.kl_div(F.log_softmax(mine, 1), F.softmax(theirs, 1), reduction="batchmean")
@@ -24,7 +27,17 @@ def relation_loss(student: Tensor, teacher: Tensor, temperature: float = 0.1) ->
 def pretrain_losses(
     clip: CLIP, head: nn.Module, data: PretrainData, picks: np.ndarray, views: Tensor, texts: tuple, cfg: PretrainConfig
 ) -> dict[str, Tensor]:
-    """Return every weighted term of one step and their total."""
+    """Return every weighted term of one step and their total.
+
+    Args:
+        clip: the student.
+        head: from the student's embeddings to the teacher's features.
+        data: all that a step can draw from.
+        picks: (B,) the stills of the step, as indices into `data`.
+        views: (B, 3, S, S) in [0, 1], a random view of each.
+        texts: tokens (B, L) of the stills, and (K, L) of the basic classes.
+        cfg: the weights.
+    """
     image_emb = F.normalize(clip.visual(normalize_images(clip, views)), dim=-1)
     text_emb, class_emb = (encode_short_text(clip, tokens) for tokens in texts)
     scale = clip.logit_scale.exp().clamp(max=100)

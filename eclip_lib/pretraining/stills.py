@@ -27,7 +27,7 @@ class PretrainData:
     label: np.ndarray  # (N,) index of the basic class, -1 without one
     classes: list[str]
     targets: Tensor  # (N, P) unit teacher features
-    prototypes: Tensor  # (G, P) the mean of each group, at unit length
+    prototypes: Tensor  # (G, P) the mean teacher feature of each group, at unit length
 
     @property
     def facts(self) -> dict:

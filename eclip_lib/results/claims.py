@@ -1,6 +1,7 @@
 """What the paper and a reading note of it claim, the comparison that tests each claim, and a verdict on our data.
 
 rows of a ledger and their predictions → differences of accuracy, corrected for their number → verdicts.
+The reading note is a second-hand account of E-CLIP v1 that this project was started from.
 """
 
 from collections.abc import Iterator

@@ -38,7 +38,7 @@ def effects(
         None, for the reference itself and where no repeat is common.
 
     Raises:
-        FileNotFoundError, ValueError: see `predictions.correct_pair`.
+        FileNotFoundError, ValueError: see `correct_pair`.
     """
     rows = as_table(rows)
     rows = rows.assign(

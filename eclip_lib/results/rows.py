@@ -36,12 +36,12 @@ ELSEWHERE = ("zero-shot", "base-to-new")  # protocols that claims compare to tra
 
 
 def ledger_rows(ledger: Path | str, experiment: str) -> pd.DataFrame:
-    """Return the rows of one experiment of a ledger that can be compared; smoke runs are none.
+    """Return the rows of one experiment of a ledger that can be compared, so without smoke runs.
 
     Of a run done twice, the later row counts; so it does where two runs differ in nothing that a table tells (in their
     epochs or backbone, say). Rows of an ablation's variants that change another base than the full model's rows have
     are left out. Columns that an older version did not write are filled in. A warning tells of all these, and of rows
-    without an accuracy. There may be no such row.
+    without an accuracy. The table may be empty.
 
     Raises:
         FileNotFoundError: there is no ledger.

@@ -73,7 +73,7 @@ def gain_table(corrected: pd.DataFrame, name: str, reference: str = FULL) -> Tab
     """Return the table of a family: accuracy, gain over the reference, intervals, the mark, what was detectable.
 
     Args:
-        corrected: of `holm`, of one data set and setting.
+        corrected: of `comparisons.holm`, of one data set and setting.
         name: of the family, and of the files.
         reference: what the gains are to.
     """

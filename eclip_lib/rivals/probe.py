@@ -20,10 +20,10 @@ def probe_scores(
         train: features (N, F) and labels.
         val: features and labels that choose the penalty; never part of the fit.
         test: features to score.
-        classes: K; a class without training samples scores minus infinity.
+        classes: K; a class without training recordings scores minus infinity.
 
     Returns:
-        Log-probabilities of the classes, and the chosen C.
+        Log-probabilities of the classes, and the chosen C (scikit-learn's: the smaller, the stronger the penalty).
     """
     fits = []
     for penalty in PENALTIES:

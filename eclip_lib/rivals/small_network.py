@@ -12,7 +12,10 @@ TRAINING_STEPS = (100, 300, 1000)  # of the small network, chosen on the validat
 
 
 def small_network(classes: int) -> nn.Module:
-    """Return two convolutions with stride 2 and a linear layer (about 28,000 parameters for ten classes)."""
+    """Return two convolutions with stride 2 and a linear layer (about 28,000 parameters for ten classes).
+
+    It takes log(1 + count) of `WINDOWS` windows and two polarities, (B, 6, H, W), and gives logits (B, K).
+    """
     return nn.Sequential(
         nn.Conv2d(2 * WINDOWS, 16, 5, stride=2, padding=2), nn.ReLU(),
         nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(8),

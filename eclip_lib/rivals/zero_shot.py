@@ -7,7 +7,7 @@ from torch import Tensor
 
 @torch.no_grad()
 def zero_shot_scores(
-    event_feat: Float[Tensor, "N D"], text_feat: Float[Tensor, "K D"], scale: Tensor
+    event_emb: Float[Tensor, "N D"], text_emb: Float[Tensor, "K D"], scale: Tensor
 ) -> Float[Tensor, "N K"]:
-    """Score recordings by CLIP's own text embeddings of the class names in a template, and its logit scale."""
-    return scale * event_feat @ text_feat.t()
+    """Score recordings by CLIP's own unit embeddings, of frames and of class names in a template, and its scale."""
+    return scale * event_emb @ text_emb.t()

@@ -1,4 +1,7 @@
-"""Training: `fit` yields one record an epoch, on one process or many, and goes on where an earlier one was stopped."""
+"""Training: `fit` yields one record an epoch, on one process or many, and goes on where an earlier one was stopped.
+
+model, frames, still embeddings, `TrainConfig`, `LossConfig` -> a dict an epoch; the model is trained in place.
+"""
 
 import math
 from collections.abc import Iterator, Sequence

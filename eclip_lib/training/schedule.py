@@ -30,7 +30,7 @@ def parameter_groups(model: EClip, cfg: TrainConfig) -> list[dict]:
 
 
 def schedule(step: int, steps: int, warmup: float) -> float:
-    """Return the share of the peak rate: linear warm-up over a share of the steps, then cosine to zero."""
+    """Return the share of the peak rate at a step: linear over the `warmup` share of all steps, then cosine to zero."""
     first = max(1, round(warmup * steps))
     if step < first:
         return (step + 1) / first

@@ -15,7 +15,15 @@ from mpl_toolkits.mplot3d import Axes3D
 from eclip_lib.config import FrameConfig
 from eclip_lib.events import Recording
 from eclip_lib.figure import GRAY, OFF, ON, Picture, outline, plain_log, styled, to_image
-from eclip_lib.frames import BLANK, Drawn, event_frames, exact_multiple, official_frames, our_frames, recording_windows
+from eclip_lib.frames import (
+    BLANK,
+    Drawn,
+    cut_to_full_windows,
+    event_frames,
+    official_frames,
+    our_frames,
+    recording_windows,
+)
 from eclip_lib.views.timeline import MS, cloud_title, evenly, event_rate, thinned, window_labels, window_times
 
 EDGE = "#444444"  # of windows
@@ -124,9 +132,9 @@ def official_and_ours(recording: Recording, events_per_frame: int, frames: int =
         title: heads the figure.
 
     Raises:
-        ValueError: see `exact_multiple`.
+        ValueError: see `cut_to_full_windows`.
     """
-    part = exact_multiple(recording, events_per_frame, frames)
+    part = cut_to_full_windows(recording, events_per_frame, frames)
     figure = Picture(figsize=(1.2 * (frames + 1) + 0.5, 6.8), layout="constrained")
     heads = [
         f"{len(recording):,} events, windows of {events_per_frame:,}",

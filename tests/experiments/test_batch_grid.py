@@ -14,7 +14,7 @@ from eclip_lib.experiments.batch.grid import (
     plan_grid,
     preset_variants,
     read_grid,
-    repeat,
+    with_seed,
 )
 from eclip_lib.experiments.batch.variants import FULL, PAPER_STEPS, PRESETS, WORKBENCH_STEPS
 from eclip_lib.experiments.overrides import override
@@ -111,9 +111,9 @@ def test_the_grid_names_every_color_and_kind_of_prompt():
 
 def test_five_seeds_of_n_mnist_test_each_recording_once():
     base = ablation_base("n-mnist", "n-mnist")
-    assert [repeat(base, seed).data.fold for seed in range(7)] == [0, 1, 2, 3, 4, 0, 1]
-    assert repeat(base, 6).train.seed == 6
-    assert repeat(BASE, 6).data == BASE.data
+    assert [with_seed(base, seed).data.fold for seed in range(7)] == [0, 1, 2, 3, 4, 0, 1]
+    assert with_seed(base, 6).train.seed == 6
+    assert with_seed(BASE, 6).data == BASE.data
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Presets of published tables, against the fact sheet's numbers."""
+"""Presets of published tables, against the numbers of their sources."""
 
 from dataclasses import replace
 

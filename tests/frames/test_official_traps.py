@@ -7,7 +7,7 @@ import torch
 from eclip_lib.events.array import EVENT_DTYPE
 from eclip_lib.events.recording import Recording
 from eclip_lib.frames.official_traps import (
-    exact_multiple,
+    cut_to_full_windows,
     official_frames,
     our_frames,
     red_share,
@@ -47,7 +47,7 @@ def test_blank_frames_are_255_and_enter_the_mean(five):
 
 
 def test_a_recording_that_fills_its_windows_gets_a_red_quadrant_instead_of_a_blank(five):
-    part = exact_multiple(five, 2, 5)
+    part = cut_to_full_windows(five, 2, 5)
     assert len(part) == 4
     drawn = official_frames(part, 2, frames=5, size=224)
     assert drawn.canvas[2].tolist() == [2, 2]
@@ -62,7 +62,7 @@ def test_a_longer_recording_keeps_its_first_events_and_has_no_padding(five):
     drawn = official_frames(five, 2, frames=2, size=8)
     assert drawn.padding.tolist() == [0, 0]
     assert not drawn.empty.any()
-    assert torch.equal(drawn.frames, official_frames(exact_multiple(five, 2, 5), 2, 2, 8).frames)
+    assert torch.equal(drawn.frames, official_frames(cut_to_full_windows(five, 2, 5), 2, 2, 8).frames)
 
 
 def test_ours_invents_nothing_and_keeps_the_sensor(five):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eclip_lib.experiments.batch.grid import ablation_base, repeat
+from eclip_lib.experiments.batch.grid import ablation_base, with_seed
 from eclip_lib.experiments.batch.variants import FAMILIES, PRESETS
 from eclip_lib.experiments.overrides import override
 from eclip_lib.results.plots import gain_dots
@@ -146,7 +146,7 @@ def of_base(row: dict, **base) -> dict:
     data = {"dataset": "icons100", "subset": "icons25"} if row["simulated"] else {"dataset": "n-mnist", "root": "here"}
     full = override(ablation_base(data["dataset"], data.get("root")), base)
     changed = replace(override(full, PRESETS["all"].get(row["variant"], {})), variant=row["variant"])
-    return row | {"config": repeat(changed, row["seed"]).to_dict()}
+    return row | {"config": with_seed(changed, row["seed"]).to_dict()}
 
 
 def test_variants_of_another_base_are_not_held_against_the_full_model(ledger):

@@ -47,7 +47,7 @@ class Layout:
 
 
 def list_folders(cfg: DataConfig, root: Path, layout: Layout) -> FileList:
-    """List a data set of class folders.
+    """List a data set of class folders, `root/<class>/` or `root/<part>/<class>/`; `pair_stills` says where stills lie.
 
     Raises:
         FileNotFoundError: there are no recordings, or those of the split lists are not there.

@@ -26,7 +26,7 @@ def read_split_lists(lists: Path, root: Path, still_roots: Sequence[Path], folde
         lists: the folder of the lists.
         root: folder of the recordings.
         still_roots: folders that the stills may lie below.
-        folders: lists them.
+        folders: lists what lies in folders, each once.
 
     Returns:
         Sorted by file, so that the order of a list has no influence. `still` is "" where the list names none or the

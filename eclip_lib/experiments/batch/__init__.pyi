@@ -26,7 +26,7 @@ from .grid import make_grid as make_grid
 from .grid import plan_grid as plan_grid
 from .grid import preset_variants as preset_variants
 from .grid import read_grid as read_grid
-from .grid import repeat as repeat
+from .grid import with_seed as with_seed
 from .running import run_batch as run_batch
 from .running import run_cell as run_cell
 from .running import summary as summary

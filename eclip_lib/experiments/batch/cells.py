@@ -106,7 +106,7 @@ def split_done(cells: Sequence[Cell]) -> tuple[list[Outcome], list[Cell]]:
 
 
 def other_sources(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return those whose row was there and was made by other sources of this version of the package."""
+    """Return the outcomes whose row was there, made by this version of the package but by other source code."""
     now = code_hash()
     return [one for one in outcomes if one.status == "there" and one.row and one.row["provenance"].get("code") != now]
 
@@ -135,7 +135,7 @@ def _line(run: Run) -> tuple[str | None, str]:
 
 
 def cell_seconds(cells: Sequence[Cell]) -> tuple[float, str]:
-    """Return how long a cell takes on one thread, in s, and where that is known from.
+    """Return how long a cell takes on one thread, in seconds, and where that is known from.
 
     Rows of the same batch and data in the ledger tell; without any, a rule: `RATE` recordings a second, and `OVERHEAD`.
     """

@@ -47,7 +47,7 @@ def ablation_base(
     return replace(override(base, changes if backbone == TINY else {}), experiment=EXPERIMENT)
 
 
-def repeat(run: Run, seed: int) -> Run:
+def with_seed(run: Run, seed: int) -> Run:
     """Return a run with a seed; on N-MNIST it tests on a fold of its own, so that five seeds test each recording once.
 
     Seeds from 5 on test the same folds again, with other weights.
@@ -171,7 +171,7 @@ def make_grid(base: Run, variants: Mapping[str, Mapping[str, Any]], seeds: Seque
             left_out[name] = names[run]
         else:
             names[run] = name
-    runs = [repeat(replace(run, variant=name), seed) for run, name in names.items() for seed in seeds]
+    runs = [with_seed(replace(run, variant=name), seed) for run, name in names.items() for seed in seeds]
     return Grid(tuple(runs), left_out)
 
 
