@@ -52,9 +52,9 @@ def pack(files: FileList, out: Path, shard_bytes: int = SHARD_BYTES, fold: int |
     """Copy the files of a data set into shards, byte by byte, each part into its own.
 
     The recordings of a part are shuffled once, so that a tool that reads a shard from its start sees mixed classes;
-    the index restores the order of the data set. A sample is `<number>.<suffix of the recording>`, `<number>.cls` (its
-    label), `<number>.json` (id, class, part) and, where there is one, the image file of its still. The same files
-    give the same shards, bit by bit.
+    the index restores the order of the data set. A recording is, as one of WebDataset's samples, the files
+    `<number>.<its suffix>`, `<number>.cls` (its label), `<number>.json` (id, class, part) and, where there is one, the
+    image file of its still. The same files give the same shards, bit by bit.
 
     Args:
         files: the data set.

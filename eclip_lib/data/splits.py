@@ -106,7 +106,7 @@ def few_shot(data: EventData, cfg: DataConfig, seed: int) -> Split:
     seeds 0 to 4 up to 20 shots are tracked for icons100 and the folds of n-mnist (`tracked_order`). The validation part
     keeps its size, whatever k is: where it chooses an epoch, more than k recordings a class were looked at.
 
-    Source: E-CLIP, few-shot setting: k random samples a class, tested on the whole list. The official sampler draws
+    Source: E-CLIP, few-shot setting: k random recordings a class, tested on the whole list. The official sampler draws
     with replacement and reaches into the test list (`divide_train_val.py`); this one cannot.
     """
     pool, val, test = _parts(data)

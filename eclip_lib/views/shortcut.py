@@ -1,7 +1,7 @@
 """Can the event-text term be solved without the class? Text conditioned on its own event against the query's.
 
 runs -> how often an event finds its own text among those of a batch whose labels are random, and top-1 on test.
-In the paper, the text of sample j is conditioned on event j, and event i is contrasted with all of them. Such a text
+In the paper, the text of recording j is conditioned on event j, and event i is contrasted with all of them. Such a text
 may carry the event itself, so event i can find text i whatever its label says.
 """
 
