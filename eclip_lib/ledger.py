@@ -24,11 +24,24 @@ from eclip_lib.locks import hold
 from eclip_lib.paths import INSTALLED, REPORTS, ROOT, RUNS
 
 LEDGER = RUNS / "results.jsonl"
-PUBLISHED = REPORTS / "results.jsonl"
-COLUMNS = (  # of a row; a table has the metrics besides
-    *("run_id", "experiment", "method", "dataset", "simulated", "protocol", "shots", "seed", "fold", "recipe"),
-    *("backbone", "preset", "variant", "smoke", "metrics", "losses", "split_hash", "predictions"),
-    *("config", "provenance"),
+TRACKED = REPORTS / "results.jsonl"
+COLUMNS = (  # of a row; a table has each metric as a column besides
+    "run_id",  # hash of the config, method, seed
+    "experiment",  # the batch that it belongs to
+    "method",  # "e-clip" or a rival, see `config.METHOD_NAMES`
+    "dataset",  # that is tested, or the subset of it
+    "simulated",  # whether its recordings are
+    *("protocol", "shots", "seed", "fold"),
+    "recipe",  # of E-CLIP
+    *("backbone", "preset"),  # the preset whose settings these are, if any
+    "variant",  # what an ablation changes
+    "smoke",  # whether it only shows that everything works
+    "metrics",  # fractions in [0, 1] by name, and n, the recordings tested
+    "losses",  # the terms in the last epoch, unweighted
+    "split_hash",  # of the ids on each side
+    "predictions",  # file of the scores of every test recording, relative to the ledger
+    "config",  # all fields of the `Run`
+    "provenance",  # commit, dirty, code, versions, device, seconds, utc
 )
 
 
@@ -173,14 +186,14 @@ def read_results(path: Path | str = LEDGER) -> pd.DataFrame:
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(COLUMNS))
 
 
-def read_published(experiment: str = "published") -> pd.DataFrame:
+def read_tracked(experiment: str = "published") -> pd.DataFrame:
     """Read one batch of the tracked ledger, ordered by data set, shots, method and recipe.
 
     "published" compares the methods; "initializations" the recipes `workbench` and `paper` at 0, 1 and 5 shots;
     "n-mnist" both on real recordings, from one of each digit to all; "ablation" the variants of a grid.
     """
     order = {name: place for place, name in enumerate(reversed(METHOD_NAMES))}  # others come last
-    rows = read_results(PUBLISHED)
+    rows = read_results(TRACKED)
     rows = rows[rows.experiment == experiment]
     return rows.sort_values(
         ["dataset", "shots", "method", "recipe", "seed"], key=lambda c: c.map(order) if c.name == "method" else c

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eclip_lib import ledger as ledgers
-from eclip_lib.ledger import append_row, as_table, find_row, provenance, read_published, read_results
+from eclip_lib.ledger import append_row, as_table, find_row, provenance, read_results, read_tracked
 from eclip_lib.locks import hold
 from eclip_lib.paths import ROOT
 from eclip_lib.results.summaries import paired_gains, recipe_gains, result_table, summary_table
@@ -270,7 +270,7 @@ def test_recipes_are_paired_by_seed_and_zero_shot_comes_first():
 
 
 def test_the_tracked_batch_has_five_paired_seeds_in_each_setting():
-    rows = read_published("initializations")
+    rows = read_tracked("initializations")
     sizes = rows.groupby(["dataset", "shots", "recipe"], dropna=False).seed.nunique()
     assert len(sizes) == 12 and (sizes == 5).all()
 

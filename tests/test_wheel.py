@@ -24,7 +24,7 @@ from eclip_lib.calibration import tables
 from eclip_lib.cli.report import report_command
 from eclip_lib.experiments import batch
 from eclip_lib.results import page, published
-places = [paths.ASSETS, batch.NOTEBOOK, tables.PUBLISHED, page.QUICKSTART, published.PATH]
+places = [paths.ASSETS, batch.NOTEBOOK, tables.TRACKED, page.QUICKSTART, published.PATH]
 options = {option.name: str(option.default) for option in report_command.params}
 print(json.dumps({"package": paths.__file__, "runs": str(paths.RUNS), "ships": list(map(str, places))} | options))
 """

@@ -18,7 +18,7 @@ from eclip_lib.camera import SaccadeCamera
 from eclip_lib.ledger import percent, provenance
 from eclip_lib.paths import REPORTS
 
-PUBLISHED = REPORTS / "camera_calibration.json"
+TRACKED = REPORTS / "camera_calibration.json"
 
 
 def agreement_table(real: Profile, simulated: Mapping[str, Profile]) -> pd.DataFrame:
@@ -60,7 +60,7 @@ def save_report(tables: Mapping[str, pd.DataFrame], facts: Mapping[str, object],
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False))
 
 
-def read_report(path: Path = PUBLISHED) -> dict[str, pd.DataFrame]:
+def read_report(path: Path = TRACKED) -> dict[str, pd.DataFrame]:
     """Return the tables of a report by name; the published one unless another is named.
 
     Raises:

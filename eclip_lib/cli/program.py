@@ -7,8 +7,8 @@ import click
 
 from eclip_lib import __version__
 from eclip_lib.cli.ablate import ablate_command
-from eclip_lib.cli.commands import Commands
 from eclip_lib.cli.data import data
+from eclip_lib.cli.errors import Commands
 from eclip_lib.cli.evaluate import classify_command, eval_command
 from eclip_lib.cli.notebooks import notebooks_command
 from eclip_lib.cli.record import record_command

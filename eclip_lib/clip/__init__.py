@@ -1,7 +1,7 @@
 """CLIP itself: any open_clip model with a plain ViT image tower, or the embedded tiny one.
 
 backbone: `load_clip`     weights: files of weights and folders of the hub's cache
-tiny: the embedded CLIP   vocabulary, words: its words, and which of them it has met
+tiny: the embedded CLIP   words: which words it has met
 """
 
 import lazy_loader

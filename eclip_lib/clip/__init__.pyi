@@ -6,7 +6,5 @@ from .tiny import build_clip as build_clip
 from .tiny import export_clip as export_clip
 from .tiny import read_recipe as read_recipe
 from .tiny import write_recipe as write_recipe
-from .vocabulary import used_merges as used_merges
-from .vocabulary import write_merges as write_merges
 from .weights import CONFIG as CONFIG
 from .words import unseen_words as unseen_words

@@ -4,7 +4,6 @@ from .embedded_stills import TRAIN as TRAIN
 from .embedded_stills import Stills as Stills
 from .embedded_stills import icons100 as icons100
 from .embedded_stills import load_stills as load_stills
-from .event_data import EventData as EventData
 from .inputs import FrameSet as FrameSet
 from .inputs import clip_key as clip_key
 from .inputs import frame_features as frame_features
@@ -17,6 +16,7 @@ from .inputs import windowed_count_maps as windowed_count_maps
 from .loading import guess_dataset as guess_dataset
 from .loading import list_files as list_files
 from .loading import load_dataset as load_dataset
+from .recordings import EventData as EventData
 from .sets.n_mnist import read_mnist as read_mnist
 from .shards import pack as pack
 from .splits import Split as Split

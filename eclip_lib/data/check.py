@@ -11,8 +11,8 @@ from tabulate import tabulate
 
 from eclip_lib.cache import parallel_map
 from eclip_lib.config import DataConfig
-from eclip_lib.data.event_data import PARTS, EventData, first_five
 from eclip_lib.data.loading import load_dataset
+from eclip_lib.data.recordings import PARTS, EventData, first_five
 from eclip_lib.data.sets.scan import MissingStills
 
 _BATCH = 32  # recordings a task

@@ -17,7 +17,7 @@ from torch import Tensor
 from eclip_lib.cache import cached_array, content_key, parallel_map, scratch_array
 from eclip_lib.clip import normalize_images
 from eclip_lib.config import FrameConfig
-from eclip_lib.data.event_data import EventData
+from eclip_lib.data.recordings import EventData
 from eclip_lib.frames import VERSION as FRAMES_VERSION
 from eclip_lib.frames import count_maps, event_frames
 

@@ -6,7 +6,7 @@
 from pathlib import Path
 
 from eclip_lib.config import DataConfig, Dataset
-from eclip_lib.data.event_data import EventData, FileList, tracked_classes
+from eclip_lib.data.recordings import EventData, FileList, tracked_classes
 from eclip_lib.data.sets.folders import Layout, list_folders
 from eclip_lib.data.sets.icons import load_icons
 from eclip_lib.data.sets.n_mnist import N_MNIST_SENSOR, list_n_mnist

@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 from eclip_lib.cache import atomic_path, content_key, parallel_map
 from eclip_lib.camera import to_rgb
 from eclip_lib.config import DataConfig
-from eclip_lib.data.event_data import PARTS, EventData, FileList, first_five, no_still
+from eclip_lib.data.recordings import PARTS, EventData, FileList, first_five, no_still
 from eclip_lib.events import Recording, read_event_bytes
 
 HEADER_FILE, INDEX_FILE, VERSION = "shards.json", "index.npz", 1

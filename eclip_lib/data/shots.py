@@ -1,4 +1,4 @@
-"""Published shots: which recordings train at k shots, by data set, fold and seed, as tracked files of ids.
+"""Tracked shots: which recordings train at k shots, by data set, fold and seed, as tracked files of ids.
 
 `EventData` and a seed -> the order in which each class gives its shots; k shots are the first k.
 A list is the published form of the draw of `shot_order`: it stays when a later version of NumPy draws otherwise.
@@ -12,7 +12,7 @@ import numpy as np
 
 from eclip_lib.cache import atomic_path
 from eclip_lib.config import DataConfig
-from eclip_lib.data.event_data import EventData
+from eclip_lib.data.recordings import EventData
 from eclip_lib.paths import ASSETS
 
 SPLIT_SEED = 2308_03135  # of validation parts and shots, the same for every run

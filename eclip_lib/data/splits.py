@@ -14,7 +14,7 @@ import numpy as np
 
 from eclip_lib.cache import content_key
 from eclip_lib.config import DataConfig
-from eclip_lib.data.event_data import EventData
+from eclip_lib.data.recordings import EventData
 from eclip_lib.data.shots import SPLIT_SEED, shot_order, tracked_order
 
 VALIDATION_SHARE = 0.1  # of the training groups of each class

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from eclip_lib.config import FrameConfig, TrainConfig
-from eclip_lib.data.event_data import EventData
+from eclip_lib.data.recordings import EventData
 from eclip_lib.events import Recording, augment, augments, sample_rng
 from eclip_lib.frames import frame_maps, frames_from_maps, pack_maps
 

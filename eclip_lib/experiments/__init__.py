@@ -1,11 +1,11 @@
 """Experiments: a `Run` in, a ledger row out; and many of them.
 
-experiment: one of them, in its parts       runs: `run`, `run_all`
-presets, paper_presets: settings that fit, settings that were published
-rival_scores: what rivals are fed with     shipped: the notebooks that a wheel carries
-overrides: fields changed by name          parameters, headless, pages: notebooks with parameters, without a browser
-batch/: ablations on all cores or a cluster (variants, grid, cells, running, cluster)
-checkpoint_eval: a checkpoint evaluated without training
+experiment: one of them, in its parts      runs: `run`, `run_all`
+presets, paper_presets: settings that fit, settings that papers published
+overrides: fields changed by name          checkpoint_eval: a checkpoint evaluated without training
+rival_scores: what rivals are fed with     shortcut: can event-text be solved without the class?
+notebooks/: with parameters, without a browser (headless, parameters, pages, shipped)
+batch/: ablations on all cores or a cluster (variants, grid, cells, running, workers)
 """
 
 import lazy_loader

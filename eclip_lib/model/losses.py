@@ -1,5 +1,7 @@
 """HTCA: the contrastive terms that align event, image and text. Pure functions of tensors.
 
+event-image: a recording's embedding and its still's     event-text: and the text of its class
+text-text: the text of its class conditioned on the recording, and on the still
 unit embeddings and labels -> each term and their weighted total.
 """
 

@@ -1,7 +1,7 @@
 """How the embedded tiny CLIP is made (notebook 90).
 
 stills: what it sees      texts: what it reads     augmentation: random views of stills
-losses: of a step         teacher: its second target     loop: `pretrain`
+losses: of a step         teacher: its second target     loop: `pretrain`     vocabulary: the words it needs
 """
 
 import lazy_loader

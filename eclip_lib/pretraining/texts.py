@@ -9,8 +9,8 @@ from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
-from eclip_lib.clip import used_merges, write_merges
 from eclip_lib.pretraining.stills import PretrainData
+from eclip_lib.pretraining.vocabulary import used_merges, write_merges
 
 # Every template some recipe or notebook uses, so that the tiny CLIP has met them; "{}" is the bare name.
 TEMPLATES = (

@@ -1,7 +1,7 @@
 """What notebooks show: plots, the encoder's inside, the explorer.
 
-plots: training and results      event_plots: recordings      run_views: one run
-inside/: the event encoder looked into     shortcut: own-conditioned text
+plots: training and results      event_plots: recordings      runs: one run
+inside/: the event encoder looked into
 samples, timeline: recordings to look at     explorer/, widgets: what is alive in a notebook
 """
 

@@ -1,8 +1,7 @@
 from . import event_plots as event_plots
 from . import inside as inside
 from . import plots as plots
-from . import run_views as run_views
-from . import shortcut as shortcut
+from . import runs as runs
 from .samples import embedded_sample as embedded_sample
 from .samples import load_sample as load_sample
 from .samples import sample_names as sample_names

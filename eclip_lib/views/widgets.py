@@ -48,7 +48,7 @@ def explore(sample: Sample, cfg: FrameConfig, folder: Path | str | None = None) 
         cfg: the setting to start with.
         folder: where exports go; None for `runs/explore`.
     """
-    from eclip_lib.views.explorer.explorer import (  # plotly takes a second to load, which a live curve need not wait
+    from eclip_lib.views.explorer.panel import (  # plotly takes a second to load, which a live curve need not wait
         FOLDER,
         Explorer,
     )

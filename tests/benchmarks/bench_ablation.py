@@ -15,9 +15,9 @@ import nbformat
 
 from eclip_lib.experiments.batch import cluster, running
 from eclip_lib.experiments.batch.cells import NOTEBOOK, Cell, make_cells, prepare
-from eclip_lib.experiments.batch.cluster import open_workers, thread_environment
 from eclip_lib.experiments.batch.grid import ablation_base, make_grid, preset_variants
 from eclip_lib.experiments.batch.running import run_batch
+from eclip_lib.experiments.batch.workers import open_workers, thread_environment
 from eclip_lib.ledger import read_results
 from tests.benchmarks.timing import table
 

@@ -17,7 +17,7 @@ from jupyter_client.kernelspec import KernelSpec
 from eclip_lib.config import FrameConfig
 from eclip_lib.events.files import write_events
 from eclip_lib.paths import ROOT
-from eclip_lib.views.explorer.explorer import Explorer
+from eclip_lib.views.explorer.panel import Explorer
 from eclip_lib.views.samples import file_sample
 from tests.benchmarks.recordings import camera_recording
 from tests.benchmarks.timing import table

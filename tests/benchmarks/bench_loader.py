@@ -8,8 +8,8 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from eclip_lib.config import DataConfig, FrameConfig
-from eclip_lib.data.event_data import EventData
 from eclip_lib.data.loading import load_dataset
+from eclip_lib.data.recordings import EventData
 from eclip_lib.data.streaming import map_loader
 from eclip_lib.events.files import read_events, write_events
 from eclip_lib.frames.counting import frame_maps

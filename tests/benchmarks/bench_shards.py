@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from eclip_lib.config import DataConfig, FrameConfig
-from eclip_lib.data.event_data import EventData, tracked_classes
 from eclip_lib.data.loading import list_files, load_dataset
+from eclip_lib.data.recordings import EventData, tracked_classes
 from eclip_lib.data.shards import pack
 from eclip_lib.data.streaming import map_loader
 from eclip_lib.events.files import write_events

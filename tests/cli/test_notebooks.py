@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from eclip_lib.cli.program import main
-from eclip_lib.experiments.shipped import find_notebook, shipped_notebooks
+from eclip_lib.experiments.notebooks.shipped import find_notebook, shipped_notebooks
 from eclip_lib.paths import NOTEBOOKS
 
 LINK = re.compile(r"\]\(([^)]+)\)")

@@ -7,7 +7,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from eclip_lib import __version__
 from eclip_lib.cli.program import main
-from eclip_lib.experiments import headless
+from eclip_lib.experiments.notebooks import headless
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 from timm.data import ImageNetInfo
 
 from eclip_lib.config import DataConfig
-from eclip_lib.data.event_data import RECORDING_SUFFIXES, tracked_classes
 from eclip_lib.data.loading import load_dataset
+from eclip_lib.data.recordings import RECORDING_SUFFIXES, tracked_classes
 from eclip_lib.events.files import _READERS
 from eclip_lib.paths import ASSETS
 from tests.support.dataset_files import events, write_list, write_recordings, write_stills
@@ -205,7 +205,7 @@ def test_the_key_names_the_content(caltech):
 
 
 def test_the_key_of_very_many_files_changes_when_one_is_replaced(caltech, monkeypatch):
-    monkeypatch.setattr("eclip_lib.data.event_data.MOST_STATS", 3)
+    monkeypatch.setattr("eclip_lib.data.recordings.MOST_STATS", 3)
     first = load("n-caltech101", caltech).key
     assert load("n-caltech101", caltech).key == first
     (caltech / "new.bin").write_bytes((caltech / CALTECH[1]).read_bytes())

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from eclip_lib.config import FrameConfig, TrainConfig
-from eclip_lib.data.event_data import EventData
 from eclip_lib.data.inputs import load_frames
+from eclip_lib.data.recordings import EventData
 from eclip_lib.data.streaming import EventStream, collate_maps, map_loader
 from eclip_lib.events.array import EVENT_DTYPE
 from eclip_lib.events.recording import Recording

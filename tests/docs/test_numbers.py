@@ -9,7 +9,7 @@ import pytest
 from eclip_lib.calibration.tables import read_report, readable
 from eclip_lib.clip import read_recipe
 from eclip_lib.config import RECIPES, LossConfig, ModelConfig
-from eclip_lib.ledger import PUBLISHED, compared_top1, read_published
+from eclip_lib.ledger import TRACKED, compared_top1, read_tracked
 from eclip_lib.paths import ASSETS, ROOT
 from eclip_lib.results.comparisons import accuracy_grid, effects, lead_grid
 from eclip_lib.results.summaries import markdown, paired_gains, recipe_gains, result_table
@@ -41,9 +41,9 @@ def prose(name: str) -> str:
 
 
 def result_tables() -> list[str]:
-    published = read_published()
-    tables = [result_table(published), paired_gains(published), recipe_gains(read_published("initializations"))]
-    found = effects(read_published("n-mnist"), "e-clip workbench", PUBLISHED)
+    published = read_tracked()
+    tables = [result_table(published), paired_gains(published), recipe_gains(read_tracked("initializations"))]
+    found = effects(read_tracked("n-mnist"), "e-clip workbench", TRACKED)
     tables += [grid(found).drop(columns="data") for grid in (accuracy_grid, lead_grid)]
     return [markdown(table) for table in tables]
 
@@ -54,10 +54,20 @@ def test_the_tables_of_results_are_those_of_the_tracked_ledger():
         assert table in text
 
 
+def fine_tuned(experiment: str) -> pd.DataFrame:
+    """Return the rows of a batch whose recipe `workbench` trained on all of N-MNIST but a fold."""
+    rows = read_tracked(experiment)
+    return rows[(rows.dataset == "n-mnist") & (rows.protocol == "fine-tune") & (rows.recipe == "workbench")]
+
+
 def test_the_numbers_in_the_text_of_results_are_those_of_the_ledger_and_the_models():
-    text, base = prose("results"), read_published("ablation")
+    text, base = prose("results"), read_tracked("ablation")
     full = base[(base.variant == "full") & (base.dataset == "n-mnist") & (base.protocol == "few-shot")]
     assert f"and {100 * compared_top1(full).mean():.1f} as the base of the ablations" in text
+    first, later = fine_tuned("published"), fine_tuned("n-mnist")
+    assert set(first.seed) == {0} and (later.seed == later.fold).all()
+    assert f"is {100 * later.top1.mean():.1f} here and {100 * first.top1.mean():.1f} under *Methods*" in text
+    assert set(later.n) <= {199, 200, 201} and later.n.sum() == 1000  # "five folds of about 200"
     tiny = read_recipe(ASSETS / "eclip_tiny")[0]["test"]
     assert f"{100 * tiny['top1']:.1f} % top-1 and {100 * tiny['top5']:.1f} % top-5" in text
     model, _, facts = load_checkpoint()
@@ -186,6 +196,25 @@ def test_what_limits_the_figures_is_told_with_the_numbers_of_the_report():
     assert "cost 3.5 s a cell beyond" in BENCHMARKS and "costs 3.5 s" in text
     assert "median 25 ms" in BENCHMARKS and "drawn in 25 ms" in text
     assert "the same class for 99.7 %" in BENCHMARKS and "the same class for 99.7 %" in prose("training")
+
+
+def test_the_memory_of_training_is_told_with_the_numbers_of_the_report():
+    text, kept, rest = prose("training"), "kept for the backward pass, MB", "gradient and optimizer, MB"
+    full, checkpointed, prompts = (
+        f"ViT-B-32, {mode}" for mode in ("full training", "gradient checkpointing", "prompts only (tower frozen)")
+    )
+    number = {
+        (row, column): f"{float(cell(COPIED[0], row, column)):,.0f} MB"
+        for row in (full, checkpointed, prompts)
+        for column in (kept, rest)
+    }
+    for told in (
+        f"needs {number[full, rest]} for gradients and the optimizer",
+        f"keeps {number[full, kept]} for the backward pass",
+        f"the same gradients, {number[checkpointed, kept]} kept",
+        f"{number[prompts, kept]} kept, {number[prompts, rest]} of gradients and optimizer",
+    ):
+        assert told in text
 
 
 # --- recipes ---

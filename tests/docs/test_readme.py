@@ -1,6 +1,6 @@
 import re
 
-from eclip_lib.ledger import PUBLISHED, read_published
+from eclip_lib.ledger import TRACKED, read_tracked
 from eclip_lib.paths import ROOT
 from eclip_lib.results.comparisons import accuracy_grid, effects
 from eclip_lib.results.summaries import markdown
@@ -19,7 +19,7 @@ def test_the_example_recognizes_the_still(tmp_path, monkeypatch):
 
 
 def test_its_table_is_that_of_the_tracked_ledger():
-    found = effects(read_published("n-mnist"), "e-clip workbench", PUBLISHED)
+    found = effects(read_tracked("n-mnist"), "e-clip workbench", TRACKED)
     assert markdown(accuracy_grid(found).drop(columns="data")) in README
 
 

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from eclip_lib import Recording, SaccadeCamera, read_events, write_events
 from eclip_lib.data import icons100
 from eclip_lib.ledger import read_results
 from eclip_lib.paths import ROOT
@@ -60,7 +62,7 @@ def done(tmp_path_factory):
 
 
 def test_the_page_goes_from_a_file_to_a_table():
-    assert [words[1] for words in commands()] == ["record", "data", "run", "eval", "classify", "-c", "report"]
+    assert [words[1] for words in commands()] == ["record", "data", "run", "eval", "classify", "-c"]
 
 
 def test_images_become_recordings_that_are_in_order(done):
@@ -102,10 +104,22 @@ def test_free_words_are_ranked(done):
     assert probabilities == sorted(probabilities, reverse=True) and sum(probabilities) == pytest.approx(100, abs=0.3)
 
 
-def test_the_ledger_and_the_report_are_tables(done):
-    folder, printed = done
+def test_the_ledger_is_a_table(done):
+    printed = done[1]
     (row,) = [line for line in printed["-c"].splitlines() if line.startswith("| folder")]
     assert row in PAGE and "(n=" not in row  # the evaluation is no second run
-    assert "index.html" in printed["report"]
-    assert "<html" in (folder / "runs" / "report" / "index.html").read_text(encoding="utf-8")
-    assert list((folder / "runs" / "report" / "tables").glob("*.md"))
+
+
+def test_a_long_recording_becomes_clips_that_lose_no_event(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    looks = [SaccadeCamera().record(icons100().image(0), seed).events for seed in (0, 1)]
+    looks[1]["t"] += 1_000_000  # with a silence, which gives no clip
+    session = Recording(np.concatenate(looks), (96, 96))
+    write_events("session1.npz", session)
+    (cut,) = [block.code for block in blocks(PAGE) if block.language == "python"]
+    exec(cut.replace("session1.raw", "session1.npz"), {})
+    files = sorted(Path("recordings/train/cup").iterdir())
+    clips = [read_events(path) for path in files]
+    assert len(clips) > 2 and files[0].name == "session1-000.npz"
+    assert all(clip.duration < 300_000 and clip.sensor_size == (96, 96) for clip in clips)
+    assert np.array_equal(np.concatenate([clip.events for clip in clips]), session.events)

@@ -20,8 +20,8 @@ from eclip_lib import __version__
 from eclip_lib.cli.program import main
 from eclip_lib.experiments import batch
 from eclip_lib.experiments.batch import cells as batch_cells
-from eclip_lib.experiments.batch import cluster as batch_cluster
 from eclip_lib.experiments.batch import running
+from eclip_lib.experiments.batch import workers as batch_workers
 from eclip_lib.experiments.batch.cells import (
     NOTEBOOK,
     Outcome,
@@ -31,11 +31,11 @@ from eclip_lib.experiments.batch.cells import (
     set_aside,
     split_done,
 )
-from eclip_lib.experiments.batch.cluster import THREADS, open_workers, slurm_cluster
 from eclip_lib.experiments.batch.grid import ablation_base, make_grid, preset_variants
 from eclip_lib.experiments.batch.running import summary
+from eclip_lib.experiments.batch.workers import THREADS, open_workers, slurm_cluster
 from eclip_lib.experiments.experiment import run_id
-from eclip_lib.experiments.headless import PARAMETERS_TAG
+from eclip_lib.experiments.notebooks.headless import PARAMETERS_TAG
 from eclip_lib.experiments.runs import run
 from eclip_lib.ledger import append_row, read_results
 from eclip_lib.paths import ROOT
@@ -146,8 +146,8 @@ def test_a_batch_on_a_cluster_has_as_many_jobs_as_it_asked_for_and_a_lost_one_is
 
 
 def test_a_scheduler_without_workers_is_told(monkeypatch):
-    monkeypatch.setattr(batch_cluster, "CONNECT", 0.5)
-    options = {"host": "127.0.0.1", "silence_logs": batch_cluster.LOG, "dashboard_address": ":0"}
+    monkeypatch.setattr(batch_workers, "CONNECT", 0.5)
+    options = {"host": "127.0.0.1", "silence_logs": batch_workers.LOG, "dashboard_address": ":0"}
     with (
         LocalCluster(n_workers=0, **options) as cluster,
         pytest.raises(ValueError, match=r"has no worker; `dask worker tcp://127.0.0.1:\d+ --nthreads 1` gives it one"),
@@ -176,13 +176,13 @@ def test_a_scheduler_that_dies_costs_what_it_had_not_done(tmp_path):
 def test_workers_of_a_scheduler_share_the_cores_too(monkeypatch):
     for name in THREADS:
         monkeypatch.delenv(name, raising=False)
-    options = {"host": "127.0.0.1", "silence_logs": batch_cluster.LOG, "dashboard_address": ":0"}
+    options = {"host": "127.0.0.1", "silence_logs": batch_workers.LOG, "dashboard_address": ":0"}
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster,
         open_workers(scheduler=cluster.scheduler_address) as opened,
     ):
         (limits,) = opened.client.run(lambda: [os.environ[name] for name in THREADS]).values()
-    assert limits == [str(batch_cluster.cores())] * len(THREADS), "its nanny had set some of them to 1"
+    assert limits == [str(batch_workers.cores())] * len(THREADS), "its nanny had set some of them to 1"
 
 
 def program(folder: Path, cells: int, workers: int) -> subprocess.Popen:
@@ -298,19 +298,19 @@ def rows_in(ledger: Path) -> list[str]:
 
 
 def test_workers_share_the_cores_before_anything_is_loaded(workers, monkeypatch):
-    wanted = dict.fromkeys(THREADS, str(max(1, batch_cluster.cores() // 2))) | {"OMP_WAIT_POLICY": "PASSIVE"}
+    wanted = dict.fromkeys(THREADS, str(max(1, batch_workers.cores() // 2))) | {"OMP_WAIT_POLICY": "PASSIVE"}
     assert workers.client.submit(lambda: {name: os.environ[name] for name in wanted}).result() == wanted
     assert sorted(workers.client.nthreads().values()) == [1, 1]
     assert workers.client.dashboard_link.endswith("/status")
-    monkeypatch.setattr(batch_cluster, "cores", lambda: 64)
-    monkeypatch.setattr(batch_cluster.psutil, "virtual_memory", lambda: type("M", (), {"total": 20 * 2**30}))
-    assert batch_cluster.default_workers(gpus=0) == 10
-    assert batch_cluster.default_workers(gpus=3) == 3
+    monkeypatch.setattr(batch_workers, "cores", lambda: 64)
+    monkeypatch.setattr(batch_workers.psutil, "virtual_memory", lambda: type("M", (), {"total": 20 * 2**30}))
+    assert batch_workers.default_workers(gpus=0) == 10
+    assert batch_workers.default_workers(gpus=3) == 3
 
 
 def test_gpus_are_a_resource_that_a_cell_takes():
-    with batch_cluster.local_cluster(2, gpus=2) as opened, batch_cluster.Client(opened) as client:
-        assert batch_cluster._gpu(client) == {"GPU": 1}
+    with batch_workers.local_cluster(2, gpus=2) as opened, batch_workers.Client(opened) as client:
+        assert batch_workers._gpu(client) == {"GPU": 1}
         devices = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
         assert sorted(devices.values()) == ["0", "1"]
 
@@ -356,7 +356,7 @@ def refused(*arguments: str) -> str:
 
 
 def test_mistakes_are_told_in_a_line_before_anything_runs(tmp_path, monkeypatch):
-    monkeypatch.setattr(batch_cluster, "CONNECT", 0.2)
+    monkeypatch.setattr(batch_workers, "CONNECT", 0.2)
     monkeypatch.setenv("PATH", str(tmp_path))
     (tmp_path / "g.toml").write_text('[variants.mine]\n"loss.event_txt" = 0.0\n')
     ledger = str(tmp_path / "l.jsonl")

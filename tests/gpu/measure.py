@@ -19,7 +19,7 @@ from eclip_lib.clip import load_clip
 from eclip_lib.config import FrameConfig, LossConfig, ModelConfig, Run
 from eclip_lib.experiments import run
 from eclip_lib.frames import frames_from_maps
-from eclip_lib.ledger import PUBLISHED, provenance, read_results
+from eclip_lib.ledger import TRACKED, provenance, read_results
 from eclip_lib.model import EClip
 from eclip_lib.paths import REPORTS
 from eclip_lib.training.objective import batch_losses
@@ -124,7 +124,7 @@ def drawing() -> dict:
 
 def icons() -> dict:
     """Do the published fine-tuning on all icons again, on the card."""
-    rows = read_results(PUBLISHED)
+    rows = read_results(TRACKED)
     of_cpu = rows[(rows.experiment == "published") & (rows.method == "e-clip") & (rows.protocol == "fine-tune")
                   & (rows.dataset == "icons100")].iloc[-1]  # fmt: skip
     config = of_cpu.config | {"train": of_cpu.config["train"] | {"device": "cuda"}}

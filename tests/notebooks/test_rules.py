@@ -6,8 +6,8 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from eclip_lib.experiments.headless import PARAMETERS_TAG
-from eclip_lib.experiments.parameters import declared_parameters
+from eclip_lib.experiments.notebooks.headless import PARAMETERS_TAG
+from eclip_lib.experiments.notebooks.parameters import declared_parameters
 from eclip_lib.paths import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -5,13 +5,13 @@ from open_clip.tokenizer import SimpleTokenizer
 
 from eclip_lib.clip.backbone import load_clip
 from eclip_lib.clip.tiny import PretrainConfig, read_recipe
-from eclip_lib.clip.vocabulary import used_merges, write_merges
 from eclip_lib.data.embedded_stills import icons100
 from eclip_lib.pretraining.augmentation import event_sketch, random_affine, random_view
 from eclip_lib.pretraining.loop import pretrain, zero_shot
 from eclip_lib.pretraining.losses import relation_loss
 from eclip_lib.pretraining.stills import gather_data
 from eclip_lib.pretraining.texts import TEMPLATES
+from eclip_lib.pretraining.vocabulary import used_merges, write_merges
 
 CFG = PretrainConfig(steps=4, batch=16, width=32, layers=1, heads=2, text_width=32, text_layers=1, embed_dim=16)
 

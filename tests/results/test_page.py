@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from eclip_lib.cli.program import main
-from eclip_lib.ledger import PUBLISHED
+from eclip_lib.ledger import TRACKED
 from eclip_lib.paths import ROOT
 from eclip_lib.results.page import PAGE, QUICKSTART, page_body, report_page, write_report
 from eclip_lib.results.sections import result_sections
@@ -129,7 +129,7 @@ def test_the_tracked_report_is_what_its_ledger_gives(tmp_path):
     """`eclip report` makes it anew; figures and page depend on the pinned versions too."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        write_report(PUBLISHED, tmp_path)
+        write_report(TRACKED, tmp_path)
     tracked = {
         name: content
         for name, content in contents(REPORTS).items()

@@ -13,11 +13,11 @@ from distributed import WorkerPlugin
 from nbformat.v4 import new_code_cell, new_notebook
 
 from eclip_lib.config import Run
-from eclip_lib.experiments import headless
 from eclip_lib.experiments.batch import running
 from eclip_lib.experiments.batch.cells import Cell, Outcome
-from eclip_lib.experiments.batch.cluster import Workers, open_workers
 from eclip_lib.experiments.batch.running import run_batch
+from eclip_lib.experiments.batch.workers import Workers, open_workers
+from eclip_lib.experiments.notebooks import headless
 
 PARAMETERS = """run_id: str = ""
 ledger: str = ""

@@ -18,8 +18,8 @@ from eclip_lib.frames.drawing import event_frames
 from eclip_lib.frames.export import compose_strip
 from eclip_lib.views import widgets
 from eclip_lib.views.explorer.controls import EVENTS, PARTS, TIME, Controls
-from eclip_lib.views.explorer.explorer import Explorer
 from eclip_lib.views.explorer.live_figure import boxes, gates
+from eclip_lib.views.explorer.panel import Explorer
 from eclip_lib.views.samples import file_sample, snippet
 from tests.benchmarks.bench_explorer import measure
 

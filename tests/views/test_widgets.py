@@ -4,7 +4,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from eclip_lib.experiments import headless
+from eclip_lib.experiments.notebooks import headless
 from eclip_lib.paths import ROOT
 from eclip_lib.views import widgets
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from eclip_lib.cache import content_key
 from eclip_lib.config import DataConfig
-from eclip_lib.data.event_data import (
+from eclip_lib.data.recordings import (
     TEST,
     TRAIN,
     FileList,

@@ -12,7 +12,7 @@ from eclip_lib.camera import VERSION as CAMERA_VERSION
 from eclip_lib.camera import SaccadeCamera
 from eclip_lib.config import DataConfig
 from eclip_lib.data.embedded_stills import Stills, icons100
-from eclip_lib.data.event_data import EventData
+from eclip_lib.data.recordings import EventData
 from eclip_lib.events import Recording, read_events, write_events
 from eclip_lib.paths import ASSETS
 

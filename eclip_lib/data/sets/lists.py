@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eclip_lib.data.event_data import first_five, read_lines
+from eclip_lib.data.recordings import first_five, read_lines
 from eclip_lib.data.sets.scan import Folders, part_of, settle_parts, warn_of_missing
 
 _TRIED = 200  # lines by which the place of a list's paths is found

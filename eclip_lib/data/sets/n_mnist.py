@@ -15,7 +15,7 @@ import pandas as pd
 
 from eclip_lib.cache import content_key
 from eclip_lib.config import DataConfig
-from eclip_lib.data.event_data import FileList, fingerprint, first_five, tracked_classes
+from eclip_lib.data.recordings import FileList, fingerprint, first_five, tracked_classes
 from eclip_lib.data.sets.lists import read_split_lists
 from eclip_lib.data.sets.scan import Folders, part_of
 from eclip_lib.paths import ASSETS, find_path

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from eclip_lib.camera import IMAGE_SUFFIXES
-from eclip_lib.data.event_data import RECORDING_SUFFIXES, TEST, TRAIN, VAL, first_five
+from eclip_lib.data.recordings import RECORDING_SUFFIXES, TEST, TRAIN, VAL, first_five
 
 _PART_FOLDERS = {"train": TRAIN, "training": TRAIN, "val": VAL, "validation": VAL, "test": TEST, "testing": TEST}
 

@@ -10,14 +10,6 @@ from .cells import plan_table as plan_table
 from .cells import prepare as prepare
 from .cells import set_aside as set_aside
 from .cells import split_done as split_done
-from .cluster import Workers as Workers
-from .cluster import cores as cores
-from .cluster import count_gpus as count_gpus
-from .cluster import default_workers as default_workers
-from .cluster import local_cluster as local_cluster
-from .cluster import open_workers as open_workers
-from .cluster import slurm_cluster as slurm_cluster
-from .cluster import thread_environment as thread_environment
 from .grid import Grid as Grid
 from .grid import ablation_base as ablation_base
 from .grid import change_base as change_base
@@ -36,3 +28,11 @@ from .variants import EXPERIMENT as EXPERIMENT
 from .variants import FAMILIES as FAMILIES
 from .variants import FULL as FULL
 from .variants import PRESETS as PRESETS
+from .workers import Workers as Workers
+from .workers import cores as cores
+from .workers import count_gpus as count_gpus
+from .workers import default_workers as default_workers
+from .workers import local_cluster as local_cluster
+from .workers import open_workers as open_workers
+from .workers import slurm_cluster as slurm_cluster
+from .workers import thread_environment as thread_environment

@@ -13,7 +13,7 @@ from eclip_lib.cache import atomic_path
 from eclip_lib.config import Run, filled
 from eclip_lib.experiments import presets
 from eclip_lib.experiments.batch.grid import Grid, differences
-from eclip_lib.experiments.headless import check_parameters
+from eclip_lib.experiments.notebooks.headless import check_parameters
 from eclip_lib.ledger import LEDGER, code_hash, find_row, locked, own_row, read_results, setting
 from eclip_lib.paths import NOTEBOOKS
 

@@ -15,8 +15,8 @@ from filelock import Timeout
 from tqdm.auto import tqdm
 
 from eclip_lib.experiments.batch.cells import Cell, Outcome, other_sources, prepare, split_done
-from eclip_lib.experiments.batch.cluster import Workers
-from eclip_lib.experiments.headless import NotebookError, run_notebook
+from eclip_lib.experiments.batch.workers import Workers
+from eclip_lib.experiments.notebooks.headless import NotebookError, run_notebook
 from eclip_lib.ledger import find_row
 from eclip_lib.locks import free, hold
 

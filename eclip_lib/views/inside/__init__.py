@@ -1,7 +1,7 @@
 """The event encoder looked into: its stages one by one, where attention goes, what training moved.
 
 stages: a recording on its way through     attention: where it goes, what prompts change
-training: what it moved                    tables: parameters, recipes     plots: their figures
+before_after: what training moved          tables: parameters, recipes     plots: their figures
 """
 
 import lazy_loader

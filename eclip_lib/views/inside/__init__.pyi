@@ -3,6 +3,12 @@ from .attention import attention_shares as attention_shares
 from .attention import cross_maps as cross_maps
 from .attention import patch_maps as patch_maps
 from .attention import prompt_effects as prompt_effects
+from .before_after import Pairs as Pairs
+from .before_after import cosine_table as cosine_table
+from .before_after import cosines as cosines
+from .before_after import removals as removals
+from .before_after import sample_pairs as sample_pairs
+from .before_after import untrained as untrained
 from .stages import BlockTrace as BlockTrace
 from .stages import Trace as Trace
 from .stages import class_attention as class_attention
@@ -13,9 +19,3 @@ from .stages import stagewise_error as stagewise_error
 from .stages import trace as trace
 from .tables import parameter_table as parameter_table
 from .tables import recipe_table as recipe_table
-from .training import Pairs as Pairs
-from .training import cosine_table as cosine_table
-from .training import cosines as cosines
-from .training import removals as removals
-from .training import sample_pairs as sample_pairs
-from .training import untrained as untrained

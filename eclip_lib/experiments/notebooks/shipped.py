@@ -5,7 +5,7 @@ from pathlib import Path
 import nbformat
 
 from eclip_lib.cache import atomic_path
-from eclip_lib.experiments.pages import attach_pictures
+from eclip_lib.experiments.notebooks.pages import attach_pictures
 from eclip_lib.paths import NOTEBOOKS
 
 SUFFIX = ".ipynb"

@@ -15,16 +15,16 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from eclip_lib.experiments import headless, pages
-from eclip_lib.experiments.headless import (
+from eclip_lib.experiments.notebooks import headless, pages
+from eclip_lib.experiments.notebooks.headless import (
     NotebookError,
     check_parameters,
     parse_parameters,
     read_parameters,
     run_notebook,
 )
-from eclip_lib.experiments.pages import to_page
-from eclip_lib.experiments.parameters import declared_parameters
+from eclip_lib.experiments.notebooks.pages import to_page
+from eclip_lib.experiments.notebooks.parameters import declared_parameters
 from eclip_lib.paths import STARTED_IN
 
 PARAMETERS = """size: str = "smoke"  # "smoke" (seconds) or "full"
@@ -278,7 +278,7 @@ def test_interrupting_a_run_ends_its_kernel_and_keeps_the_notebook(tmp_path):
     code = f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()))\ntime.sleep(60)"
     notebook = write_notebook(tmp_path / "n.ipynb", "print('before')", code)
     program = (
-        "import pathlib, signal, sys; from eclip_lib import cli; from eclip_lib.experiments import headless\n"
+        "import pathlib, signal, sys; from eclip_lib import cli; from eclip_lib.experiments.notebooks import headless\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # which a shell's background job would ignore
         f"headless.RUNS = pathlib.Path({str(tmp_path / 'runs')!r}); cli.main(['run', {str(notebook)!r}])"
     )

@@ -37,7 +37,7 @@ def to_page(notebook: nbformat.NotebookNode, path: Path) -> str:
     for cell in shown.cells:
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
-    quiet = logging.getLogger("eclip_lib.experiments.pages")
+    quiet = logging.getLogger("eclip_lib.experiments.notebooks.pages")
     quiet.setLevel(logging.ERROR)  # it would warn of each picture without an alternative text
     exporter = HTMLExporter(
         log=quiet,

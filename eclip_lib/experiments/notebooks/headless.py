@@ -25,8 +25,8 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from eclip_lib.cache import atomic_path
-from eclip_lib.experiments.pages import to_page
-from eclip_lib.experiments.parameters import Parameter, declared_parameters
+from eclip_lib.experiments.notebooks.pages import to_page
+from eclip_lib.experiments.notebooks.parameters import Parameter, declared_parameters
 from eclip_lib.paths import RUNS, STARTED_IN
 
 PARAMETERS_TAG = "parameters"

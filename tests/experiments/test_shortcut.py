@@ -4,8 +4,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from eclip_lib.experiments import presets
-from eclip_lib.views import shortcut
+from eclip_lib.experiments import presets, shortcut
 
 NAMES = ["cat", "dog", "car", "cup"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from eclip_lib.config import Run
 from eclip_lib.evaluation import class_scores, embed_events, topk_accuracy
-from eclip_lib.experiments import Experiment
+from eclip_lib.experiments.experiment import Experiment
 from eclip_lib.model import EClip
 from eclip_lib.training import fit
 

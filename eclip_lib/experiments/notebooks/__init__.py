@@ -1,0 +1,1 @@
+"""Notebooks with parameters: run without a browser, shown as pages, found by name."""
