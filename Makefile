@@ -6,6 +6,8 @@ INSTALLED := $(VENV)/.installed
 TORCH_INDEX :=# URL of PyTorch's own wheels, say those without CUDA, from pytorch.org/get-started; without one, pip's usual source
 LAB_ARGS :=# more options of `jupyter lab`
 NOTEBOOK_TIMEOUT := 300# seconds a cell
+JOBS ?= 2# processes of the tests, one thread each
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -31,11 +33,11 @@ lint: install  ## check style, spelling, which part imports which, and types
 	@said=$$($(BIN)/lint-imports --no-cache --no-logo 2>&1) || { echo "$$said"; exit 1; }
 	@$(BIN)/mypy --no-error-summary
 
-test-unit: install  ## unit tests; those marked `data` need ECLIP_TEST_DATA=folder
-	$(BIN)/python -m pytest -q -m "not slow"
+test-unit: install  ## unit tests, in JOBS=2 processes; those marked `data` need ECLIP_TEST_DATA=folder
+	$(PYTEST) -m "not slow"
 
 test-notebooks: install  ## run every notebook at smoke size, compare its kept summary, keep it for `make docs`
-	$(BIN)/python -m pytest -q -p tests.support.executed --nbval-lax --nbval-current-env --nbval-cell-timeout=$(NOTEBOOK_TIMEOUT) notebooks/
+	$(PYTEST) -p tests.support.executed --nbval-lax --nbval-current-env --nbval-cell-timeout=$(NOTEBOOK_TIMEOUT) notebooks/
 
 test-slow: install  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow

@@ -133,11 +133,11 @@ def test_importing_the_package_and_asking_for_help_are_quick(program):
     clock = "import atexit, time; s = time.perf_counter(); atexit.register(lambda: print(time.perf_counter() - s))"
     code = f"{clock}\n{program}"
     seconds = []
-    while not seconds or (min(seconds) >= 0.3 and len(seconds) < 3):
+    while not seconds or (min(seconds) >= 0.3 and len(seconds) < 6):
         time.sleep(0.5 * bool(seconds))
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         seconds.append(float(done.stdout.splitlines()[-1]))
-    assert min(seconds) < 0.3, "seconds, the best of three"
+    assert min(seconds) < 0.3, "seconds, the best of six"
 
 
 def test_nothing_removes_a_tree():

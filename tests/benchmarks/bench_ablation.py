@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import nbformat
 
-from eclip_lib.experiments.batch import cluster, running
+from eclip_lib.experiments.batch import running, workers
 from eclip_lib.experiments.batch.cells import NOTEBOOK, Cell, make_cells, prepare
 from eclip_lib.experiments.batch.grid import ablation_base, make_grid, preset_variants
 from eclip_lib.experiments.batch.running import run_batch
@@ -55,14 +55,14 @@ def each_a_script(cells: Sequence[Cell]) -> None:
         run_script([cell])
 
 
-def by_batch(workers: int) -> Callable[[Sequence[Cell]], None]:
+def by_batch(number: int) -> Callable[[Sequence[Cell]], None]:
     """Return how a batch with so many workers, each with one thread, does cells; its start and end included."""
 
     def do(cells: Sequence[Cell]) -> None:
         with (
-            patch.object(cluster, "cores", lambda: workers),
+            patch.object(workers, "cores", lambda: number),
             patch.object(running, "prepare", lambda todo: None),
-            open_workers(workers) as opened,
+            open_workers(number) as opened,
         ):
             failed = [one.error for one in run_batch(cells, opened) if one.status != "done"]
         if failed:
