@@ -4,12 +4,14 @@ import re
 import warnings
 from pathlib import Path
 
+import nbformat
 import pytest
+from bs4 import BeautifulSoup
 from click.testing import CliRunner
 
 from eclip_lib.cli.program import main
 from eclip_lib.ledger import TRACKED
-from eclip_lib.paths import ROOT
+from eclip_lib.paths import NOTEBOOKS, ROOT
 from eclip_lib.results.page import PAGE, QUICKSTART, page_body, report_page, write_report
 from eclip_lib.results.sections import result_sections
 from tests.support.made_ledgers import made_row, write_ledger
@@ -138,3 +140,11 @@ def test_the_tracked_report_is_what_its_ledger_gives(tmp_path):
     assert differing(tracked, contents(tmp_path)) == [], "run `eclip report` and commit what it writes"
     assert len(tracked[PAGE]) < MOST
     assert page_body(QUICKSTART) in tracked[PAGE].decode()
+
+
+def test_the_committed_quickstart_shows_the_notebook_as_it_is():
+    cells = nbformat.read(NOTEBOOKS / "00_quickstart.ipynb", as_version=4).cells
+    source = [cell.source for cell in cells if cell.cell_type == "code"]
+    page = BeautifulSoup(QUICKSTART.read_text(encoding="utf-8"), "html.parser")
+    shown = [cell.get_text().strip() for cell in page.select(".jp-CodeCell .jp-InputArea-editor")]
+    assert [text for text in source if text.strip() not in shown] == [], "run it at full size and put its page there"
