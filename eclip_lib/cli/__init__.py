@@ -1,4 +1,4 @@
-"""The command line, a file a command; program: `main`, that is `eclip`."""
+"""The command line, a file a command; `main`, in `program`, is `eclip`."""
 
 import lazy_loader
 
