@@ -300,3 +300,12 @@ def wait_for(condition, seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.05)
+
+
+def test_a_page_needs_no_jupyter_folder_of_the_environment(tmp_path, monkeypatch):
+    """An environment that borrows its packages from another has none; nbconvert looks nowhere else."""
+    exporters = "nbconvert.exporters.templateexporter"
+    monkeypatch.setattr(f"{exporters}.jupyter_path", lambda *names: [])
+    monkeypatch.setattr(f"{exporters}.TemplateExporter.get_prefix_root_dirs", lambda self: [])
+    page = to_page(new_notebook(cells=[new_markdown_cell("# A title")]), tmp_path / "n.ipynb")
+    assert "A title" in page and "jp-RenderedHTMLCommon" in page

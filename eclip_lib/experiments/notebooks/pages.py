@@ -5,11 +5,13 @@ import logging
 import re
 from pathlib import Path
 
+import nbconvert
 import nbformat
-from nbconvert import HTMLExporter
 
 from eclip_lib.paths import ROOT, SHIPPED
 
+# Where nbconvert was installed to, which an environment that borrows another's packages does not look through.
+TEMPLATES = Path(nbconvert.__file__).parents[4] / "share" / "jupyter" / "nbconvert" / "templates"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # Everything that nbconvert's page loads from elsewhere: require.js, MathJax, Mermaid and the widget manager.
 OFFLINE_TEMPLATE = """{% extends 'lab/index.html.j2' %}
@@ -39,8 +41,10 @@ def to_page(notebook: nbformat.NotebookNode, path: Path) -> str:
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     quiet = logging.getLogger("eclip_lib.experiments.notebooks.pages")
     quiet.setLevel(logging.ERROR)  # it would warn of each picture without an alternative text
-    exporter = HTMLExporter(
+    exporter = nbconvert.HTMLExporter(
         log=quiet,
+        extra_template_basedirs=[str(TEMPLATES)],
+        extra_template_paths=[str(TEMPLATES)],
         raw_template=OFFLINE_TEMPLATE,
         embed_images=True,
         exclude_input_prompt=True,
