@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+WITH_DOCS := $(VENV)/.installed-docs
 TORCH_INDEX :=# URL of PyTorch's own wheels, say those without CUDA, from pytorch.org/get-started; without one, pip's usual source
 LAB_ARGS :=# more options of `jupyter lab`
 NOTEBOOK_TIMEOUT := 300# seconds a cell
@@ -33,7 +34,7 @@ lint: install  ## check style, spelling, which part imports which, and types
 	@said=$$($(BIN)/lint-imports --no-cache --no-logo 2>&1) || { echo "$$said"; exit 1; }
 	@$(BIN)/mypy --no-error-summary
 
-test-unit: install  ## unit tests, in JOBS=2 processes; those marked `data` need ECLIP_TEST_DATA=folder
+test-unit: $(WITH_DOCS)  ## unit tests, in JOBS=2 processes; those marked `data` need ECLIP_TEST_DATA=folder
 	$(PYTEST) -m "not slow"
 
 test-notebooks: install  ## run every notebook at smoke size, compare its kept summary, keep it for `make docs`
@@ -42,7 +43,7 @@ test-notebooks: install  ## run every notebook at smoke size, compare its kept s
 test-slow: install  ## the tests that take minutes
 	$(BIN)/python -m pytest -q -m slow
 
-docs: install  ## build the pages of the documentation in runs/docs/html; no warning passes
+docs: $(WITH_DOCS)  ## build the pages of the documentation in runs/docs/html; no warning passes
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -d runs/docs/doctrees docs runs/docs/html
 
 bench: install  ## measure speed side by side with peers and naive versions, as ratios; a quiet machine helps
@@ -77,6 +78,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  $(BIN)/python -m pip install -q --index-url '$(TORCH_INDEX)' $$(grep -E '^(torch|torchvision)==' constraints.txt) || \
 	  $(call fail,no PyTorch from '$(TORCH_INDEX)'; pip says above why. pytorch.org/get-started has the URLs)
 	@quiet=-qq; if [ -t 1 ]; then quiet=; fi;  # progress for a reader, errors only for a log \
-	  $(BIN)/python -m pip install $$quiet -c constraints.txt -e '.[dev,docs,formats,pretrain]' || \
+	  $(BIN)/python -m pip install $$quiet -c constraints.txt -e '.[dev,formats,pretrain]' || \
 	  $(call fail,pip could not install everything; its lines above say why. Once that is mended: make install)
+	@touch $@
+
+$(WITH_DOCS): $(INSTALLED)  # what only the pages need, and the tests of them
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev,docs,formats,pretrain]' || \
+	  $(call fail,pip could not install what `make docs` needs; its lines above say why)
 	@touch $@
