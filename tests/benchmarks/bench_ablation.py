@@ -13,10 +13,10 @@ from unittest.mock import patch
 
 import nbformat
 
-from eclip_lib.experiments.batch import running, workers
+from eclip_lib.experiments.batch import execution, workers
 from eclip_lib.experiments.batch.cells import NOTEBOOK, Cell, make_cells, prepare
+from eclip_lib.experiments.batch.execution import run_batch
 from eclip_lib.experiments.batch.grid import ablation_base, make_grid, preset_variants
-from eclip_lib.experiments.batch.running import run_batch
 from eclip_lib.experiments.batch.workers import open_workers, thread_environment
 from eclip_lib.ledger import read_results
 from tests.benchmarks.timing import table
@@ -61,7 +61,7 @@ def by_batch(number: int) -> Callable[[Sequence[Cell]], None]:
     def do(cells: Sequence[Cell]) -> None:
         with (
             patch.object(workers, "cores", lambda: number),
-            patch.object(running, "prepare", lambda todo: None),
+            patch.object(execution, "prepare", lambda todo: None),
             open_workers(number) as opened,
         ):
             failed = [one.error for one in run_batch(cells, opened) if one.status != "done"]

@@ -8,7 +8,7 @@ import pytest
 
 from eclip_lib.calibration.tables import read_report, readable
 from eclip_lib.clip import read_recipe
-from eclip_lib.config import RECIPES, LossConfig, ModelConfig
+from eclip_lib.config import RECIPES, LossConfig, ModelConfig, Run
 from eclip_lib.ledger import TRACKED, compared_top1, read_tracked
 from eclip_lib.paths import ASSETS, ROOT
 from eclip_lib.results.comparisons import accuracy_grid, effects, lead_grid
@@ -52,6 +52,32 @@ def test_the_tables_of_results_are_those_of_the_tracked_ledger():
     text = page("results")
     for table in result_tables():
         assert table in text
+
+
+def settings_table() -> str:
+    """Return how E-CLIP was trained for each table: the fields of the rows' configs that differ."""
+    batches = {"published": "Methods", "initializations": "What the recipe is worth", "n-mnist": "Real recordings"}
+    lines: dict[tuple, list[str]] = {}
+    for experiment, title in batches.items():
+        rows = read_tracked(experiment)
+        for row in rows[(rows.method == "e-clip") & (rows.protocol != "zero-shot")].itertuples():
+            train = Run.from_dict(row.config).train
+            moves = (train.epochs, train.batch_size, train.tower_rate, train.shift, train.rotate, train.zoom)
+            shots = "all" if row.protocol == "fine-tune" else f"{row.shots:.0f}"
+            told = lines.setdefault((title, row.dataset, *moves, "yes" if train.flip else "no"), [])
+            told += [shots] * (shots not in told)
+    table = [(key[0], key[1], ", ".join(shots), *map(str, key[2:])) for key, shots in lines.items()]
+    heads = ["table", "data", "shots", "epochs", "batch", "tower rate", "shift, px", "rotate, °", "zoom", "flip"]
+    return markdown(pd.DataFrame(table, columns=heads))
+
+
+def test_the_settings_behind_the_tables_are_those_of_the_rows():
+    assert settings_table() in page("results")
+    configs = [Run.from_dict(config) for name in ("published", "initializations", "n-mnist")
+               for config in read_tracked(name).query("method == 'e-clip'").config]  # fmt: skip
+    frames = {(run.frames.frames, run.frames.events_per_frame, run.frames.color, run.frames.size) for run in configs}
+    rates = {(run.train.additions_rate, run.train.weight_decay, run.train.warmup) for run in configs}
+    assert frames == {(3, None, "count", 48)} and rates == {(1e-3, 0.05, 0.1)}
 
 
 def fine_tuned(experiment: str) -> pd.DataFrame:

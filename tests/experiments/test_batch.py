@@ -20,7 +20,7 @@ from eclip_lib import __version__
 from eclip_lib.cli.program import main
 from eclip_lib.experiments import batch
 from eclip_lib.experiments.batch import cells as batch_cells
-from eclip_lib.experiments.batch import running
+from eclip_lib.experiments.batch import execution
 from eclip_lib.experiments.batch import workers as batch_workers
 from eclip_lib.experiments.batch.cells import (
     NOTEBOOK,
@@ -31,8 +31,8 @@ from eclip_lib.experiments.batch.cells import (
     set_aside,
     split_done,
 )
+from eclip_lib.experiments.batch.execution import summary
 from eclip_lib.experiments.batch.grid import ablation_base, make_grid, preset_variants
-from eclip_lib.experiments.batch.running import summary
 from eclip_lib.experiments.batch.workers import THREADS, open_workers, slurm_cluster
 from eclip_lib.experiments.experiment import run_id
 from eclip_lib.experiments.notebooks.headless import PARAMETERS_TAG
@@ -52,7 +52,7 @@ def workers():
 
 @pytest.fixture(autouse=True)
 def no_preparation(monkeypatch):
-    monkeypatch.setattr(running, "prepare", lambda cells: None)
+    monkeypatch.setattr(execution, "prepare", lambda cells: None)
 
 
 def rows(folder: Path) -> list[str]:
@@ -110,7 +110,7 @@ def test_a_cell_that_fails_keeps_its_notebook_and_the_others_go_on(tmp_path, wor
 def test_a_notebook_that_writes_no_row_is_no_cell_that_is_done(tmp_path, workers):
     (cell,) = stub_cells(tmp_path, ["quick"])
     stray = replace(cell, parameters=cell.parameters | {"run_id": "another"})
-    (outcome,) = running.run_batch([stray], workers)
+    (outcome,) = execution.run_batch([stray], workers)
     assert outcome.status == "failed" and "wrote no row cell-0" in outcome.error
 
 

@@ -1,6 +1,7 @@
 """What is held against open_clip: with its additions off, every tower is CLIP's own; losses and short texts agree.
 
-`test_text_encoder.py` holds the text tower that shares prefixes against open_clip's.
+Beside it: `test_text_encoder.py` (the text tower that shares prefixes), `test_losses.py` (HTCA of two towers against
+`ClipLoss`), `tests/clip/test_backbone.py` (weights as they are loaded).
 """
 
 import pytest

@@ -13,9 +13,9 @@ from distributed import WorkerPlugin
 from nbformat.v4 import new_code_cell, new_notebook
 
 from eclip_lib.config import Run
-from eclip_lib.experiments.batch import running
+from eclip_lib.experiments.batch import execution
 from eclip_lib.experiments.batch.cells import Cell, Outcome
-from eclip_lib.experiments.batch.running import run_batch
+from eclip_lib.experiments.batch.execution import run_batch
 from eclip_lib.experiments.batch.workers import Workers, open_workers
 from eclip_lib.experiments.notebooks import headless
 
@@ -68,7 +68,7 @@ def stub_cells(folder: Path, modes: list[str]) -> list[Cell]:
 
 def do_batch(folder: Path, modes: list[str], workers: Workers) -> list[Outcome]:
     """Run stub cells; nothing has to be prepared for them."""
-    running.prepare = lambda cells: None
+    execution.prepare = lambda cells: None
     workers.client.register_plugin(PrivateRuns(folder / "runs"))
     return run_batch(stub_cells(folder, modes), workers)
 

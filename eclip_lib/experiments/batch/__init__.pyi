@@ -10,6 +10,9 @@ from .cells import plan_table as plan_table
 from .cells import prepare as prepare
 from .cells import set_aside as set_aside
 from .cells import split_done as split_done
+from .execution import run_batch as run_batch
+from .execution import run_cell as run_cell
+from .execution import summary as summary
 from .grid import Grid as Grid
 from .grid import ablation_base as ablation_base
 from .grid import change_base as change_base
@@ -19,9 +22,6 @@ from .grid import plan_grid as plan_grid
 from .grid import preset_variants as preset_variants
 from .grid import read_grid as read_grid
 from .grid import with_seed as with_seed
-from .running import run_batch as run_batch
-from .running import run_cell as run_cell
-from .running import summary as summary
 from .variants import ALL as ALL
 from .variants import CLAIMED_ELSEWHERE as CLAIMED_ELSEWHERE
 from .variants import EXPERIMENT as EXPERIMENT
