@@ -16,7 +16,7 @@ from eclip_lib.paths import INSTALLED, REPORTS, RUNS
     "--ledger",
     type=click.Path(path_type=Path, dir_okay=False),
     default=REPORTS / "results.jsonl",
-    help="File of rows, its predictions beside it.  [default: the published reports/results.jsonl]",
+    help="File of rows, its predictions beside it.  [default: the tracked one, which ships]",
 )
 @click.option(
     "--out",
@@ -28,7 +28,7 @@ from eclip_lib.paths import INSTALLED, REPORTS, RUNS
     "--quickstart",
     type=click.Path(path_type=Path, dir_okay=False),
     default=REPORTS / "00_quickstart.html",
-    help="Page of the executed quickstart, as `eclip run` writes it.  [default: the published one]",
+    help="Page of the executed quickstart, as `eclip run` writes it.  [default: the tracked one, which ships]",
 )
 def report_command(ledger: Path, out: Path, quickstart: Path) -> None:
     """Make tables, figures and a page of the results in a ledger; the same ledger gives the same files.

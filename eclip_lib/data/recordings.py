@@ -18,7 +18,6 @@ from eclip_lib.events import Recording, read_events
 from eclip_lib.paths import ASSETS
 
 TRAIN, VAL, TEST = PARTS = ("train", "val", "test")
-RECORDING_SUFFIXES = (".bin", ".npy", ".npz", ".raw", ".dat", ".aedat4", ".h5", ".hdf5")  # of `read_events`
 MOST_STATS = 200_000  # files whose size and time are looked up; more would take minutes on a network's disk
 
 

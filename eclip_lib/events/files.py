@@ -32,6 +32,7 @@ _READERS: dict[str, Callable[[Path, bool], Decoded]] = {
     ".h5": read_hdf5,
     ".hdf5": read_hdf5,
 }
+RECORDING_SUFFIXES = tuple(_READERS)  # of files that data sets take for recordings
 _CONTENTS = {  # by what a file starts with
     rb"\x93NUMPY": read_npy,
     rb"PK\x03\x04|PK\x05\x06": read_npz,

@@ -9,7 +9,8 @@ from timm.data import ImageNetInfo
 
 from eclip_lib.config import DataConfig
 from eclip_lib.data.loading import load_dataset
-from eclip_lib.data.recordings import RECORDING_SUFFIXES, tracked_classes
+from eclip_lib.data.recordings import tracked_classes
+from eclip_lib.data.sets.scan import Folders
 from eclip_lib.events.files import _READERS
 from eclip_lib.paths import ASSETS
 from tests.support.dataset_files import events, write_list, write_recordings, write_stills
@@ -66,8 +67,11 @@ def test_caltech_classes_and_test_part_are_the_official_ones(data_folder):
     assert len(tracked) == 1741 and {line.split("\t")[0] for line in listed} == tracked
 
 
-def test_every_suffix_that_can_be_read_is_looked_for():
-    assert set(RECORDING_SUFFIXES) == set(_READERS)
+def test_every_suffix_that_can_be_read_is_looked_for(tmp_path):
+    names = sorted(f"a{suffix}" for known in _READERS for suffix in (known, known.upper()))
+    for name in [*names, "notes.txt", "still.png"]:
+        (tmp_path / name).touch()
+    assert Folders().recordings(tmp_path) == names
 
 
 # --- n-caltech101 ---

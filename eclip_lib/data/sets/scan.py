@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from eclip_lib.camera import IMAGE_SUFFIXES
-from eclip_lib.data.recordings import RECORDING_SUFFIXES, TEST, TRAIN, VAL, first_five
+from eclip_lib.data.recordings import TEST, TRAIN, VAL, first_five
+from eclip_lib.events import RECORDING_SUFFIXES
 
 _PART_FOLDERS = {"train": TRAIN, "training": TRAIN, "val": VAL, "validation": VAL, "test": TEST, "testing": TEST}
 
